@@ -1,0 +1,1 @@
+"""Recommenders trained with hard negatives synthesised by a large language model."""

@@ -80,7 +80,9 @@ class LanguageConfig(Section):
         description="embedded:smollm2, embedded:minilm, a Hugging Face folder, a .gguf file, or "
         "the name of a model that is already in the local Hugging Face cache",
     )
-    dtype: Literal["bfloat16", "float32"] = Field("bfloat16", description="precision of the model")
+    dtype: Literal["auto", "bfloat16", "float32"] = Field(
+        "auto", description="auto: bfloat16 where the device computes in it, else float32"
+    )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
     batch_tokens: int = Field(2048, ge=64, description="token budget of an encoding batch")
     max_tokens: int = Field(64, ge=8, description="tokens kept of a query or a text")
@@ -161,7 +163,9 @@ class SynthesisConfig(Section):
     finetune: FinetuneConfig = FinetuneConfig()
     chunk_pairs: int = Field(8192, ge=1, description="pairs written between two resume points")
     pretrain_epochs: int = Field(
-        20, ge=1, description="epochs of the CF model that supervises (fixed: it sees no validation)"
+        20,
+        ge=1,
+        description="epochs of the CF model that supervises (fixed: it sees no validation)",
     )
 
 
@@ -189,7 +193,9 @@ class DnsConfig(Section):
     @model_validator(mode="after")
     def _top_is_within_candidates(self) -> Self:
         if self.top > self.candidates:
-            raise ValueError(f"top is {self.top} and must not exceed candidates ({self.candidates})")
+            raise ValueError(
+                f"top is {self.top} and must not exceed candidates ({self.candidates})"
+            )
         return self
 
 
@@ -202,8 +208,9 @@ class SemanticConfig(Section):
     name: Literal["semantic"] = "semantic"
     base: BaseSamplerConfig = DnsConfig()
     alpha: float = Field(0.1, ge=0, le=1, description="weight of the synthesised negative")
-    source: Literal["synthesised", "noise"] = Field(
-        "synthesised", description="noise: random vectors in place of the synthesised (control)"
+    source: Literal["synthesised", "shuffled", "noise"] = Field(
+        "synthesised",
+        description="controls: shuffled gives a pair another pair's negative; noise random vectors",
     )
     contrastive_weight: float = Field(1e-3, ge=0, description="lambda of the contrastive loss")
     contrastive_temperature: float = Field(0.2, gt=0, description="t of the contrastive loss")
@@ -222,6 +229,7 @@ class AlignmentConfig(Section):
     weight: float = Field(0.0, ge=0, description="weight of the InfoNCE alignment on items")
     temperature: float = Field(0.2, gt=0, description="temperature of the alignment")
     hidden: int = Field(256, ge=1, description="hidden width of the adapter")
+    max_items: int = Field(1024, ge=2, description="distinct items of a batch that are aligned")
     detach_items: bool = Field(
         False, description="true: alignment trains the adapter only, not the item embeddings"
     )
@@ -238,6 +246,7 @@ class TrainingConfig(Section):
     negatives: int = Field(1, ge=1, description="negatives a positive")
     patience: int = Field(4, ge=1, description="evaluations without a better validation Recall@20")
     evaluate_every: int = Field(4, ge=1, description="epochs between evaluations on validation")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
 
 
 class ModelConfig(Section):
@@ -353,7 +362,8 @@ class RunConfig(Section):
 
     def to_yaml(self) -> str:
         """The whole tree, defaults included, as YAML that reads back to the same config."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        text: str = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        return text
 
 
 _MEND = "change these keys; `hnlmrec init` writes a config with every key explained"
@@ -364,7 +374,9 @@ def merge(base: dict[str, Any], over: dict[str, Any] | None) -> dict[str, Any]:
     merged = dict(base)
     for key, value in (over or {}).items():
         old = merged.get(key)
-        merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        merged[key] = (
+            merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        )
     return merged
 
 

@@ -28,7 +28,7 @@ class Interactions:
     user_ids, item_ids
         Ids as strings; the position is the index used everywhere else.
     train, valid, test
-        CSR of shape ``[n_users, n_items]``, float32 ones, sorted int32 column indices.
+        CSR of shape ``[n_users, n_items]``, float32 ones, sorted column indices.
     """
 
     user_ids: pl.Series
@@ -60,7 +60,12 @@ class Interactions:
 
     @classmethod
     def from_pairs(
-        cls, user_ids: pl.Series, item_ids: pl.Series, users: IntArray, items: IntArray, split: IntArray
+        cls,
+        user_ids: pl.Series,
+        item_ids: pl.Series,
+        users: IntArray,
+        items: IntArray,
+        split: IntArray,
     ) -> Self:
         """Build from index pairs; ``split`` holds 0 (train), 1 (valid), 2 (test) for each pair."""
         shape = (len(user_ids), len(item_ids))
@@ -147,11 +152,9 @@ class ItemTexts:
 
 
 def to_csr(users: IntArray, items: IntArray, shape: tuple[int, int]) -> sp.csr_array:
-    """A float32 CSR of ones at the given pairs, with sorted int32 indices and no duplicates."""
+    """A float32 CSR of ones at the given pairs, with sorted indices and no duplicates."""
     ones = np.ones(len(users), dtype=np.float32)
     matrix = sp.coo_array((ones, (users, items)), shape=shape).tocsr()
     matrix.sum_duplicates()
     matrix.data[:] = 1.0
-    matrix.indptr = matrix.indptr.astype(np.int64)
-    matrix.indices = matrix.indices.astype(np.int32)
     return matrix

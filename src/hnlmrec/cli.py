@@ -1,0 +1,202 @@
+"""The command line: parses, calls, prints."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.markup import escape
+
+from hnlmrec.config import RunConfig, merge
+from hnlmrec.errors import ConfigError, HnlmrecError
+from hnlmrec.reporting import Reporter
+
+if TYPE_CHECKING:
+    from hnlmrec.pipeline import Pipeline
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="""Train recommenders with hard negatives synthesised by a large language model.
+
+    A run is a folder. [bold]hnlmrec init[/bold] writes its configuration,
+    [bold]hnlmrec run[/bold] does everything that it says; each other command does one stage and
+    what that needs. What is up to date is skipped, and what was interrupted goes on.
+
+    The data flow: prepare -> profile -> finetune -> synthesize -> train -> evaluate -> compare.
+    """,
+)
+
+Config = Annotated[
+    Path,
+    typer.Argument(help="A YAML file, or the folder of a run that was begun.", show_default=False),
+]
+RunOption = Annotated[
+    Path | None, typer.Option("--run", help="Folder of the run, instead of the config's.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change a key, as in training.lr=0.01. Repeat for several."),
+]
+UpdateOption = Annotated[
+    bool,
+    typer.Option("--update", help="Redo in this folder what a changed configuration touches."),
+]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", help="Only this model; by default all of the config.")
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Only this seed; by default all.")]
+
+
+@app.command(rich_help_panel="Whole runs")
+def init(
+    path: Annotated[Path, typer.Argument(help="File to write.")] = Path("hnlmrec.yaml"),
+) -> None:
+    """Write a configuration with every key explained; its values are those of the demo."""
+    from hnlmrec.config_template import template
+
+    if path.exists():
+        raise ConfigError("the file exists already", where=str(path), mend="name another file")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(template(), encoding="utf-8")
+    Reporter(Console()).line(f"wrote {path}; next: hnlmrec run {path}")
+
+
+@app.command(rich_help_panel="Whole runs")
+def run(
+    config: Config,
+    folder: RunOption = None,
+    changes: SetOption = None,
+    update: UpdateOption = False,
+) -> None:
+    """Do all stages, and end with the table that compares the models."""
+    pipeline = _pipeline(config, folder, changes, update)
+    pipeline.run(["compare"])
+    pipeline.reporter.line(f"artefacts: {pipeline.folder.path}")
+
+
+@app.command(rich_help_panel="Whole runs")
+def demo(
+    folder: Annotated[Path, typer.Option("--run", help="Folder of the run.")] = Path("runs/demo"),
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Very short training, to see that everything works.")
+    ] = False,
+) -> None:
+    """Compare uniform, DNS and HNLMRec on MovieLens-100k with a fine-tuned SmolLM2."""
+    from hnlmrec.demo import run_demo
+
+    run_demo(folder, quick=quick, reporter=Reporter(Console()))
+
+
+@app.command(rich_help_panel="Whole runs")
+def examples(
+    config: Config,
+    folder: RunOption = None,
+    changes: SetOption = None,
+    users: Annotated[int, typer.Option(min=1, help="How many users.")] = 3,
+) -> None:
+    """Show a few users in words: profile, liked items, synthesised negatives, DNS's picks."""
+    pipeline = _pipeline(config, folder, changes, update=False)
+    pipeline.run(pipeline.stages)
+    from hnlmrec.studies.examples import examples as describe
+
+    for example in describe(pipeline.context, users):
+        for line in example.lines():
+            pipeline.reporter.line(line)
+
+
+def _stage_command(name: str, text: str) -> None:
+    def command(
+        config: Config,
+        folder: RunOption = None,
+        changes: SetOption = None,
+        update: UpdateOption = False,
+    ) -> None:
+        _pipeline(config, folder, changes, update).run([name])
+
+    app.command(name, help=text, rich_help_panel="Stages")(command)
+
+
+def _model_command(name: str, text: str) -> None:
+    def command(
+        config: Config,
+        folder: RunOption = None,
+        changes: SetOption = None,
+        update: UpdateOption = False,
+        model: ModelOption = None,
+        seed: SeedOption = None,
+    ) -> None:
+        pipeline = _pipeline(config, folder, changes, update)
+        pipeline.run(_chosen(pipeline.config, name, model, seed))
+
+    app.command(name, help=text, rich_help_panel="Stages")(command)
+
+
+_stage_command("prepare", "Read, filter and split the data; report what was dropped and why.")
+_stage_command("profile", "Write profiles of users and items, by the LLM or from metadata.")
+_stage_command("finetune", "Fine-tune the LLM on hard negatives that a CF model names.")
+_stage_command("synthesize", "Write the hard-negative vector of every training pair.")
+_model_command("train", "Train the CF models, each with early stopping on validation.")
+_model_command("evaluate", "Measure the trained models on test, ranking all items.")
+_stage_command("compare", "Put all models and seeds into one table, with paired tests.")
+
+
+def main() -> None:
+    """Run a command; an error that the user can mend is printed without a traceback."""
+    try:
+        app()
+    except HnlmrecError as error:
+        Console(stderr=True, soft_wrap=True).print(
+            f"[bold red]error[/bold red] {escape(str(error))}"
+        )
+        sys.exit(1)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted; the same command goes on from here")
+        sys.exit(130)
+
+
+def load_config(path: Path, folder: Path | None, changes: list[str] | None) -> RunConfig:
+    """Read a YAML file or a run folder's ``config.yaml``, with changes of the command line."""
+    tree: dict[str, Any] = {}
+    for change in changes or []:
+        key, equals, value = change.partition("=")
+        if not equals or not key:
+            raise ConfigError(
+                f"--set takes KEY=VALUE, not {change!r}", mend="--set training.lr=0.01"
+            )
+        branch: Any = _parse(change, value)
+        for part in reversed(key.split(".")):
+            branch = {part: branch}
+        tree = merge(tree, branch)
+    if path.is_dir():
+        folder = folder or path
+        path = path / "config.yaml"
+    if folder is not None:
+        tree["run"] = str(folder)
+    return RunConfig.from_yaml(path, tree)
+
+
+def _pipeline(path: Path, folder: Path | None, changes: list[str] | None, update: bool) -> Pipeline:
+    config = load_config(path, folder, changes)
+    from hnlmrec.pipeline import Pipeline
+
+    return Pipeline(config, Reporter(Console()), update=update)
+
+
+def _chosen(config: RunConfig, stage: str, model: str | None, seed: int | None) -> list[str]:
+    """Names of the stages of the chosen models and seeds."""
+    models = list(config.models) if model is None else [model]
+    seeds = config.seeds if seed is None else [seed]
+    return [f"{stage}/{name}-seed{number}" for name in models for number in seeds]
+
+
+def _parse(change: str, value: str) -> Any:
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError("the value is not YAML", where=f"--set {change}") from None

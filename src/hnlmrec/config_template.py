@@ -1,0 +1,82 @@
+"""A configuration file with every key explained, made from the configuration tree itself."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel
+
+from hnlmrec.config import AlignmentConfig, RunConfig, SamplerConfig
+
+_HEADER = """\
+# A run of hnlmrec. Every key is shown with its default; delete what you do not change.
+# hnlmrec run THIS_FILE        does everything
+"""
+_MODELS = """\
+# Each model sets what it changes of backbone and training, and its own:
+#   sampler: one of
+{samplers}
+#   alignment: the adapter from text to CF space
+{alignment}
+"""
+
+
+def template() -> str:
+    """The default configuration as commented YAML; it reads back to the default."""
+    return _HEADER + "\n".join(_section(RunConfig(), 0)) + "\n"
+
+
+def _section(section: BaseModel, depth: int) -> Iterator[str]:
+    pad = "  " * depth
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if name == "models":
+            yield from _models(section)
+        elif isinstance(value, BaseModel):
+            summary = (type(value).__doc__ or "").splitlines()[0]
+            yield from ("", f"{pad}# {summary}", f"{pad}{name}:")
+            yield from _section(value, depth + 1)
+        else:
+            yield from _comment(field.description or "", pad)
+            yield f"{pad}{name}: {_plain(section.model_dump(mode='json')[name])}"
+
+
+def _models(config: BaseModel) -> Iterator[str]:
+    samplers = []
+    for kind in get_args(get_args(SamplerConfig)[0]):
+        samplers += _options(kind, f"{kind.model_fields['name'].default}: ")
+    text = _MODELS.format(
+        samplers="\n".join(samplers), alignment="\n".join(_options(AlignmentConfig, ""))
+    )
+    models = {
+        name: model.model_dump(mode="json", exclude_unset=True, exclude={"backbone", "training"})
+        for name, model in config.models.items()  # type: ignore[attr-defined]
+    }
+    yield from ("", *text.splitlines())
+    yield yaml.safe_dump({"models": models}, sort_keys=False).rstrip()
+
+
+def _options(kind: type[BaseModel], label: str) -> list[str]:
+    lines = _wrapped(f"{label}{(kind.__doc__ or '').splitlines()[0]}", "#     ")
+    for name, field in kind.model_fields.items():
+        if name != "name":
+            default = field.get_default()
+            shown = default.model_dump(mode="json") if isinstance(default, BaseModel) else default
+            lines += _wrapped(f"{name} ({_plain(shown)}): {field.description or ''}", "#       ")
+    return lines
+
+
+def _comment(text: str, pad: str) -> list[str]:
+    return _wrapped(text, f"{pad}# ") if text else []
+
+
+def _wrapped(text: str, prefix: str) -> list[str]:
+    return textwrap.wrap(text, 98, initial_indent=prefix, subsequent_indent=prefix)
+
+
+def _plain(value: Any) -> str:
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=1000)
+    return text.removesuffix("...\n").strip()

@@ -1,0 +1,170 @@
+"""The first stage: from a dataset's files to `Interactions`, `ItemTexts` and a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from pydantic import BaseModel, ConfigDict
+
+from hnlmrec.config import DataConfig
+from hnlmrec.data.embedded import locate
+from hnlmrec.data.filtering import Step, filter_interactions, index_ids
+from hnlmrec.data.interactions import SPLITS, TEXT_FIELDS, Interactions, ItemTexts, Split
+from hnlmrec.data.readers import READERS
+from hnlmrec.data.splitting import DROPPED, TRAIN, split
+from hnlmrec.errors import ArtifactError
+
+
+class PrepareReport(BaseModel):
+    """What the preparation kept, dropped and noticed.
+
+    Parameters
+    ----------
+    steps
+        ``read``, each filter and, where it dropped anything, the split.
+    users, items
+        Numbers of users and items.
+    interactions
+        Number of interactions of each part.
+    density
+        Share of all pairs of user and item that are interactions.
+    items_without_text
+        Items whose text fields are all empty.
+    reviews
+        Training interactions that have a review.
+    notes
+        What the user should know, as sentences without a full stop.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: list[Step]
+    users: int
+    items: int
+    interactions: dict[Split, int]
+    density: float
+    items_without_text: int
+    reviews: int
+    notes: list[str]
+
+    def lines(self) -> list[str]:
+        """Say it in lines to print."""
+        lines = []
+        for step in self.steps:
+            line = (
+                f"{step.name}: {step.interactions:,} interactions, {step.users:,} users, "
+                f"{step.items:,} items"
+            )
+            if step.dropped_interactions:
+                line += (
+                    f" (dropped {step.dropped_interactions:,}, {step.dropped_users:,}, "
+                    f"{step.dropped_items:,})"
+                )
+            lines.append(line)
+        parts = ", ".join(f"{split} {count:,}" for split, count in self.interactions.items())
+        lines.append(f"split: {parts}; density {self.density:.4%}")
+        if self.reviews:
+            lines.append(f"training interactions with a review: {self.reviews:,}")
+        if self.items_without_text:
+            lines.append(f"note: items without a text: {self.items_without_text:,}")
+        return lines + [f"note: {note}" for note in self.notes]
+
+
+def prepare(config: DataConfig, folder: Path) -> PrepareReport:
+    """Read, filter, split and index a dataset, and write it into ``folder``.
+
+    Users and items are numbered in the order of their first kept interaction in the file.
+
+    Parameters
+    ----------
+    config
+        Where the data are and what is kept.
+    folder
+        An empty folder. Receives what `Interactions.save` and `ItemTexts.save` write,
+        ``report.json`` and, when the data have reviews, ``reviews.parquet`` (columns ``user``,
+        ``item``, ``review``), which holds those of training pairs only.
+
+    Raises
+    ------
+    DataError
+        When the data cannot be read or nothing of them is left.
+    """
+    raw = READERS[config.reader](config, locate(config.path))
+    frame, steps, filter_notes = filter_interactions(raw, config)
+    frame = frame.with_columns(split=split(frame, raw.clock, config.split))
+    kept = frame.filter(pl.col("split") != DROPPED)
+    if kept.height < frame.height:
+        steps.append(Step.between("users with training interactions", frame, kept))
+
+    user_ids, users = index_ids(kept["user_id"])
+    item_ids, items = index_ids(kept["item_id"])
+    interactions = Interactions.from_pairs(
+        user_ids, item_ids, users, items, kept["split"].to_numpy()
+    )
+    texts = _texts_of(item_ids, raw.items)
+    reviews = _training_reviews(kept.with_columns(user=users, item=items))
+
+    counts = {part: interactions.part(part).nnz for part in SPLITS}
+    report = PrepareReport(
+        steps=steps,
+        users=interactions.n_users,
+        items=interactions.n_items,
+        interactions=counts,
+        density=kept.height / (interactions.n_users * interactions.n_items),
+        items_without_text=_count_empty(texts),
+        reviews=reviews.height,
+        notes=[*raw.notes, *filter_notes, *_notes_on(interactions, counts)],
+    )
+    interactions.save(folder)
+    texts.save(folder)
+    if reviews.height:
+        reviews.write_parquet(folder / "reviews.parquet")
+    (folder / "report.json").write_text(report.model_dump_json(indent=2), encoding="utf-8")
+    return report
+
+
+def load_reviews(folder: Path) -> pl.DataFrame | None:
+    """Read the training reviews that `prepare` wrote; None when the data have none.
+
+    Returns
+    -------
+    reviews
+        Columns ``user`` and ``item`` (int32 indices) and ``review``, sorted by user, then item.
+    """
+    path = folder / "reviews.parquet"
+    if not path.exists():
+        return None
+    try:
+        return pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise ArtifactError(
+            f"the reviews cannot be read ({error})",
+            where=str(path),
+            mend="run `hnlmrec prepare` again",
+        ) from None
+
+
+def _texts_of(item_ids: pl.Series, texts: pl.DataFrame) -> ItemTexts:
+    """Bring texts into the order of the item index; ``""`` for items without."""
+    catalogue = pl.DataFrame({"item_id": item_ids})
+    joined = catalogue.join(texts, on="item_id", how="left", maintain_order="left")
+    return ItemTexts(joined.select(pl.col(TEXT_FIELDS).fill_null("")))
+
+
+def _count_empty(texts: ItemTexts) -> int:
+    return texts.frame.filter(pl.all_horizontal(pl.col(TEXT_FIELDS) == "")).height
+
+
+def _training_reviews(frame: pl.DataFrame) -> pl.DataFrame:
+    trained = (pl.col("split") == TRAIN) & (pl.col("review") != "")
+    return frame.filter(trained).select("user", "item", "review").sort("user", "item")
+
+
+def _notes_on(interactions: Interactions, counts: dict[Split, int]) -> list[str]:
+    notes = [f"the {part} part is empty" for part, count in counts.items() if count == 0]
+    trained = len(np.unique(interactions.train.indices))
+    if untrained := interactions.n_items - trained:
+        notes.append(f"items without a training interaction: {untrained:,}")
+    return notes

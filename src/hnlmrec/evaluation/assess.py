@@ -1,0 +1,101 @@
+"""Assessment of a trained model: metrics on test, and the share of false hard negatives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import BaseModel
+
+from hnlmrec.artifacts import write_atomically
+from hnlmrec.config import EvaluationConfig, ModelConfig
+from hnlmrec.data.interactions import Interactions
+from hnlmrec.evaluation.evaluate import evaluate
+from hnlmrec.evaluation.false_negatives import fhns_rate, nearest_uninteracted
+from hnlmrec.training.learner import LanguageArtefacts, build_learner, epoch_batches
+from hnlmrec.training.model import TrainedModel
+
+PER_USER = "per_user.parquet"
+
+
+class Assessment(BaseModel):
+    """Means of the metrics over test users, and FHNS rates relative to a uniform sampler.
+
+    ``fhns`` holds ``used``, of the negatives as the ranking loss saw them, and for a model with
+    synthesised negatives ``synthesised``, of these alone.
+    """
+
+    metrics: dict[str, float]
+    fhns: dict[str, float]
+
+    def lines(self) -> list[str]:
+        """What to print."""
+        metrics = ", ".join(f"{name} {value:.4f}" for name, value in self.metrics.items())
+        rates = ", ".join(f"{name} {value:.2f}" for name, value in self.fhns.items())
+        return [metrics, f"false hard negatives, times a uniform sampler's: {rates}"]
+
+
+def assess(
+    trained: TrainedModel,
+    config: ModelConfig,
+    interactions: Interactions,
+    language: LanguageArtefacts | None,
+    seed: int,
+    evaluation: EvaluationConfig,
+    folder: Path,
+) -> Assessment:
+    """Measure on the test part; write ``per_user.parquet`` and ``assessment.json``.
+
+    This is the only place where test interactions are read, after training has ended.
+    """
+    rows = evaluate(trained.view, interactions, "test", evaluation.cutoffs, evaluation.chunk_users)
+    rows.save(folder / PER_USER)
+    fhns = fhns_rates(trained, config, interactions, language, seed)
+    assessment = Assessment(metrics=rows.means(), fhns=fhns)
+    write_atomically(folder / "assessment.json", assessment.model_dump_json(indent=1).encode())
+    return assessment
+
+
+@torch.no_grad()
+def fhns_rates(
+    trained: TrainedModel,
+    config: ModelConfig,
+    interactions: Interactions,
+    language: LanguageArtefacts | None,
+    seed: int,
+) -> dict[str, float]:
+    """FHNS rates of one epoch's negatives, drawn under the trained embeddings.
+
+    A negative that is an embedding counts as the catalogue item that is nearest to it in CF space
+    among those that the user did not interact with in training.
+    """
+    device = torch.device("cpu")
+    learner = build_learner(config, interactions, seed, language, device)
+    learner.load_state_dict(trained.state)
+    generator = torch.Generator().manual_seed(seed)
+    users, used, synthesised = [], [], []
+    for batch in epoch_batches(interactions, config.training.batch_size, generator, device):
+        negatives = learner.sampler.sample(batch, trained.view, generator)
+        rows = batch.users.numpy()
+        users.append(rows)
+        if negatives.synthesised is None:
+            used.append(negatives.items.numpy())
+            continue
+        n = negatives.items.shape[1]
+        mixed = negatives.embeddings.flatten(0, 1)
+        nearest = nearest_uninteracted(
+            mixed, np.repeat(rows, n), trained.view.items, interactions.train
+        )
+        used.append(nearest[:, :1].reshape(len(rows), n))
+        alone = nearest_uninteracted(
+            negatives.synthesised, rows, trained.view.items, interactions.train
+        )
+        synthesised.append(alone[:, :1])
+    held_out = interactions.valid + interactions.test
+    who = np.concatenate(users)
+    rates = {"used": fhns_rate(np.concatenate(used), who, held_out, interactions.train).ratio}
+    if synthesised:
+        picked = np.concatenate(synthesised)
+        rates["synthesised"] = fhns_rate(picked, who, held_out, interactions.train).ratio
+    return rates

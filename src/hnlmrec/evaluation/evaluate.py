@@ -1,0 +1,110 @@
+"""`Evaluation`: a row of metrics a user."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+import polars as pl
+
+from hnlmrec.data.interactions import Interactions
+from hnlmrec.errors import ArtifactError, DataError
+from hnlmrec.evaluation.metrics import per_user
+from hnlmrec.evaluation.ranking import rank
+from hnlmrec.negatives.protocol import EmbeddingView
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Metrics of one model on one part of the data.
+
+    Parameters
+    ----------
+    frame
+        Columns ``user`` (index), ``n_relevant``, and one for each metric; a row a user with at
+        least one relevant item.
+    """
+
+    frame: pl.DataFrame
+
+    @property
+    def metrics(self) -> list[str]:
+        """The names of the metrics, such as ``recall@20``."""
+        return [name for name in self.frame.columns if "@" in name]
+
+    def means(self) -> dict[str, float]:
+        """Average each metric over the users."""
+        return self.frame.select(pl.col(self.metrics).mean()).row(0, named=True)
+
+    def save(self, path: Path) -> None:
+        """Write the rows as Parquet."""
+        self.frame.write_parquet(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote."""
+        try:
+            return cls(pl.read_parquet(path))
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise ArtifactError(
+                f"the evaluation cannot be read ({error})",
+                where=str(path),
+                mend="run `hnlmrec evaluate` again",
+            ) from None
+
+
+def evaluate(
+    view: EmbeddingView,
+    interactions: Interactions,
+    split: Literal["valid", "test"],
+    cutoffs: Sequence[int],
+    chunk_users: int = 1024,
+) -> Evaluation:
+    """Rank the whole catalogue for every user with relevant items, and measure it.
+
+    Items that a user has in training are not ranked; for ``test`` neither are those of
+    validation.
+
+    Parameters
+    ----------
+    view
+        Embeddings that score.
+    interactions
+        Whose part ``split`` is relevant.
+    split
+        The part.
+    cutoffs
+        The ``k`` of the metrics.
+    chunk_users
+        Users ranked together.
+
+    Raises
+    ------
+    DataError
+        If no user has an item in the part.
+    """
+    relevant = interactions.part(split)
+    users = np.flatnonzero(np.diff(relevant.indptr))
+    if not len(users):
+        raise DataError(
+            f"no user has an item in the part {split!r}, so there is nothing to measure",
+            where="data.split",
+            mend="give this part a larger share, or keep more interactions",
+        )
+    known = [interactions.train] if split == "valid" else [interactions.train, interactions.valid]
+    ranking = rank(view, users, known, max(cutoffs), chunk_users)
+    return Evaluation(per_user(ranking, relevant, users, cutoffs))
+
+
+def recall_at(
+    view: EmbeddingView,
+    interactions: Interactions,
+    split: Literal["valid", "test"],
+    k: int,
+    chunk_users: int = 1024,
+) -> float:
+    """Mean Recall@k over the users, for early stopping; see `evaluate`."""
+    return evaluate(view, interactions, split, [k], chunk_users).means()[f"recall@{k}"]

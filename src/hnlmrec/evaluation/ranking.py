@@ -1,0 +1,104 @@
+"""Full ranking: the best items of each user out of the whole catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from hnlmrec.negatives.protocol import EmbeddingView
+
+IntArray = npt.NDArray[np.int32]
+NOTHING = -1  # fills a ranking when a user has fewer than k items to rank
+
+
+def rank(
+    view: EmbeddingView,
+    users: npt.NDArray[np.integer],
+    exclude: Sequence[sp.csr_array],
+    k: int,
+    chunk_users: int = 1024,
+) -> IntArray:
+    """Rank all items for each user by the inner product.
+
+    Parameters
+    ----------
+    view
+        Embeddings that score.
+    users
+        Indices, ``[n]``.
+    exclude
+        CSR matrices ``[n_users, n_items]`` of pairs that are not ranked.
+    k
+        Length of a ranking.
+    chunk_users
+        Users scored together; memory is ``chunk_users * n_items`` scores.
+
+    Returns
+    -------
+    ndarray
+        Items, best first, int32 ``[n, k]``. Of equal scores the lower index comes first, so that
+        a ranking depends on the scores alone. Filled up with -1.
+    """
+    queries = view.users.detach()[users.astype(np.int64)]
+    return top_items(queries, view.items, users, exclude, k, chunk_users)
+
+
+@torch.inference_mode()
+def top_items(
+    queries: Tensor,
+    items: Tensor,
+    users: npt.NDArray[np.integer],
+    exclude: Sequence[sp.csr_array],
+    k: int,
+    chunk: int = 1024,
+) -> IntArray:
+    """Find the items with the largest inner product with each query.
+
+    Parameters
+    ----------
+    queries
+        Float ``[n, D]``.
+    items
+        Float ``[n_items, D]``.
+    users
+        Whose items are excluded from each query's result, ``[n]``.
+    exclude, k, chunk
+        As in `rank`.
+
+    Returns
+    -------
+    ndarray
+        As in `rank`, int32 ``[n, k]``.
+    """
+    ranking = np.full((len(users), k), NOTHING, dtype=np.int32)
+    for start in range(0, len(users), chunk):
+        part = slice(start, start + chunk)
+        scores = queries[part] @ items.T
+        for matrix in exclude:
+            rows = matrix[users[part]]
+            row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+            flat = torch.from_numpy(row * len(items) + rows.indices).to(scores.device)
+            scores.view(-1)[flat] = -torch.inf
+        found = _stable_topk(scores, min(k, len(items))).cpu().numpy()
+        ranking[part, : found.shape[1]] = found
+    return ranking
+
+
+def _stable_topk(scores: Tensor, k: int) -> Tensor:
+    """Take the ``k`` best columns of each row, equal scores by index, -1 for ``-inf``.
+
+    ``topk`` picks any of equal scores, so rows with a tie at the border (few) are sorted in full.
+    """
+    values, columns = scores.topk(min(k + 1, scores.shape[1]), dim=1)
+    tied = values[:, k - 1] == values[:, -1]
+    values, columns = values[:, :k], columns[:, :k]
+    full, order = scores[tied].sort(dim=1, descending=True, stable=True)
+    values[tied], columns[tied] = full[:, :k], order[:, :k]
+    columns, order = columns.sort(dim=1)
+    values, order = values.gather(1, order).sort(dim=1, descending=True, stable=True)
+    return columns.gather(1, order).masked_fill(values == -torch.inf, NOTHING)

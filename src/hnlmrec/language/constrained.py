@@ -1,0 +1,104 @@
+"""Greedy decoding that can only write JSON of a given schema, by llguidance.
+
+At each step llguidance gives the tokens that keep an answer inside the schema; the others get a
+score of minus infinity. Nothing is sampled, so the same model and prompts give the same answers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hnlmrec.errors import ModelError
+from hnlmrec.language.extras import require
+from hnlmrec.language.protocol import Prompt
+
+
+class ConstrainedGenerator:
+    """Writes JSON with a causal transformers model."""
+
+    def __init__(self, network: Any, tokenizer: Any) -> None:
+        self._llguidance = require("llguidance")
+        self._network = network
+        self._tokenizer = tokenizer
+        # about a second, so once a model; a model may have more rows than its tokenizer has tokens
+        self._constraint = require("llguidance.hf").from_tokenizer(
+            tokenizer, n_vocab=network.config.vocab_size
+        )
+
+    @torch.inference_mode()
+    def answers(
+        self, prompts: Sequence[Prompt], schema: dict[str, Any], max_new_tokens: int
+    ) -> list[str]:
+        """Write one answer a prompt; one of ``max_new_tokens`` tokens may be cut short.
+
+        Raises
+        ------
+        ModelError
+            When llguidance cannot enforce the schema.
+        """
+        # whitespace between tokens is legal JSON, and a small model would fill its answer with it
+        options = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+        grammar = self._llguidance.LLMatcher.grammar_from_json_schema(schema, overrides=options)
+        matchers = [self._llguidance.LLMatcher(self._constraint, grammar) for _ in prompts]
+        if matchers[0].is_error():
+            raise ModelError(
+                f"this JSON schema cannot be enforced ({matchers[0].get_error()})",
+                where=json.dumps(schema),
+            )
+        inputs = self._tokenizer(
+            [self._text(prompt) for prompt in prompts],
+            add_special_tokens=False,
+            padding=True,
+            padding_side="left",
+            return_tensors="pt",
+        ).to(self._network.device)
+        n_prompt = inputs["input_ids"].shape[1]
+        output = self._network.generate(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            pad_token_id=self._tokenizer.pad_token_id,
+            eos_token_id=self._tokenizer.eos_token_id,
+            logits_processor=[_SchemaProcessor(matchers, n_prompt)],
+        )
+        texts: list[str] = self._tokenizer.batch_decode(
+            output[:, n_prompt:], skip_special_tokens=True
+        )
+        return texts
+
+    def _text(self, prompt: Prompt) -> str:
+        """Lay out the chat as the model expects it, or plainly when it has no template."""
+        if self._tokenizer.chat_template:
+            text: str = self._tokenizer.apply_chat_template(
+                list(prompt), add_generation_prompt=True, tokenize=False
+            )
+            return text
+        return "\n\n".join(message["content"] for message in prompt) + "\n\n"
+
+
+class _SchemaProcessor:
+    """A transformers logits processor: one matcher a row of the batch."""
+
+    def __init__(self, matchers: list[Any], n_prompt: int) -> None:
+        self._matchers = matchers
+        self._n_prompt = n_prompt
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        if input_ids.shape[1] > self._n_prompt:
+            for matcher, token in zip(self._matchers, input_ids[:, -1].tolist(), strict=True):
+                # a stopped row only gets padding
+                if not matcher.is_stopped():
+                    matcher.consume_token(token)
+        bits = np.stack(
+            [np.frombuffer(matcher.compute_bitmask(), np.uint8) for matcher in self._matchers]
+        )
+        allowed = np.unpackbits(bits, axis=1, count=scores.shape[1], bitorder="little")
+        mask = torch.from_numpy(allowed).to(scores.device, torch.bool)
+        return scores.masked_fill(~mask, float("-inf"))

@@ -1,0 +1,25 @@
+"""Import the optional packages of the language stages, or say how to get them."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from hnlmrec.errors import ModelError
+
+
+def require(package: str) -> ModuleType:
+    """Import a package of the ``llm`` extra.
+
+    Raises
+    ------
+    ModelError
+        When the package is not installed.
+    """
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            f"the language stages need the package {error.name}, which is not installed",
+            mend='`pip install "hnlmrec[llm]"`',
+        ) from None

@@ -1,0 +1,97 @@
+"""Turn a .gguf file into a folder of safetensors, once: de-quantising at each load is slow."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hnlmrec.errors import ModelError
+from hnlmrec.language.extras import require
+
+_MIB = 1024 * 1024
+
+
+def default_cache() -> Path:
+    """``$HNLMREC_CACHE``, or ``~/.cache/hnlmrec/models``."""
+    return Path(os.environ.get("HNLMREC_CACHE") or "~/.cache/hnlmrec/models").expanduser()
+
+
+def convert(gguf: Path, cache: Path) -> Path:
+    """De-quantise a .gguf file into ``cache`` unless that was done before, and return the folder.
+
+    The folder holds ``config.json``, bfloat16 safetensors and the tokenizer with its chat
+    template. Its name is that of the file, with the file's size and the SHA-256 of its first and
+    last MiB: not of the whole, so as not to read gigabytes at each start. It appears by one
+    rename when it is complete, so converters that run at the same time do not disturb each other.
+
+    Raises
+    ------
+    ModelError
+        When the file is not a GGUF language model, or packages of the ``llm`` extra are absent.
+    """
+    folder = cache / f"{gguf.stem}-{_fingerprint(gguf)}"
+    if folder.is_dir():
+        return folder
+    require("gguf")
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix=".converting-") as temporary:
+        work = Path(temporary) / "model"
+        _write_model(gguf, work)
+        try:
+            work.rename(folder)
+        except OSError:
+            # another converter was first; its folder is as good
+            if not folder.is_dir():
+                raise
+    return folder
+
+
+def _fingerprint(path: Path) -> str:
+    """Size of a file and a hash of its ends."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        digest.update(file.read(_MIB))
+        file.seek(max(size - _MIB, 0))
+        digest.update(file.read())
+    return f"{size}-{digest.hexdigest()[:16]}"
+
+
+def _write_model(gguf: Path, folder: Path) -> None:
+    """De-quantise with transformers and save what it read as an ordinary model."""
+    transformers = require("transformers")
+    source: dict[str, Any] = {
+        "pretrained_model_name_or_path": str(gguf.parent),
+        "gguf_file": gguf.name,
+    }
+    # where it knows this option, transformers may otherwise leave weights packed in their blocks
+    unpack: dict[str, Any] = {}
+    if hasattr(transformers, "GgufConfig"):
+        unpack["quantization_config"] = transformers.GgufConfig(dequantize=True)
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(**source)
+        quantised = transformers.AutoModelForCausalLM.from_pretrained(
+            **source, **unpack, dtype=torch.float32
+        )
+    except (ValueError, KeyError, IndexError, OSError, NotImplementedError) as error:
+        raise ModelError(
+            f"transformers cannot read this file as a GGUF language model ({error})",
+            where=str(gguf),
+            mend="name another model by language.model",
+        ) from None
+    # transformers refuses to save a model that knows it was quantised, so save a plain twin of it
+    config = quantised.config
+    vars(config).pop("quantization_config", None)
+    config.dtype = torch.bfloat16
+    with torch.device("meta"):
+        plain = transformers.AutoModelForCausalLM.from_config(config)
+    weights = {name: weight.bfloat16() for name, weight in quantised.state_dict().items()}
+    plain.load_state_dict(weights, assign=True)
+    plain.tie_weights()
+    plain.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

@@ -1,0 +1,173 @@
+"""A language model on this machine, by transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from hnlmrec.config import LanguageConfig
+from hnlmrec.device import pick_device, pick_dtype
+from hnlmrec.errors import ModelError
+from hnlmrec.language.batching import token_batches
+from hnlmrec.language.extras import require
+from hnlmrec.language.locate import locate
+from hnlmrec.language.protocol import Prompt
+
+
+class LocalLanguageModel:
+    """A causal language model or a text encoder; see `LanguageModel` for what it does.
+
+    Parameters
+    ----------
+    name
+        The value of ``language.model``.
+    network
+        The transformers model as loaded: with a language-modelling head when it has one.
+    tokenizer
+        Its tokenizer, with a padding token.
+    batch_tokens, max_tokens
+        See `LanguageConfig`.
+    """
+
+    def __init__(
+        self, name: str, network: Any, tokenizer: Any, *, batch_tokens: int, max_tokens: int
+    ) -> None:
+        self.name = name
+        self.network = network
+        self.tokenizer = tokenizer
+        self.batch_tokens = batch_tokens
+        self.max_tokens = max_tokens
+
+    @classmethod
+    def load(cls, config: LanguageConfig) -> Self:
+        """Load the configured model onto its device, in evaluation mode.
+
+        Raises
+        ------
+        ModelError
+            When the model is absent, damaged or not one.
+        """
+        transformers = require("transformers")
+        folder = locate(config.model)
+        device = pick_device(config.device)
+        try:
+            settings = transformers.AutoConfig.from_pretrained(folder)
+            kind = transformers.AutoModel
+            if any(name.endswith("ForCausalLM") for name in settings.architectures or ()):
+                kind = transformers.AutoModelForCausalLM
+            network = kind.from_pretrained(
+                folder, dtype=pick_dtype(config.dtype, device), use_safetensors=True
+            )
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise ModelError(
+                f"transformers cannot load this model ({error})",
+                where=str(folder),
+                mend="name another model by language.model",
+            ) from None
+        if tokenizer.pad_token is None:
+            # padding is masked everywhere, so any token will do
+            tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+        return cls(
+            config.model,
+            network.to(device).eval(),
+            tokenizer,
+            batch_tokens=config.batch_tokens,
+            max_tokens=config.max_tokens,
+        )
+
+    @property
+    def model(self) -> nn.Module:
+        """The network without its language-modelling head: it gives hidden states."""
+        base: nn.Module = self.network.base_model
+        return base
+
+    @property
+    def input_embeddings(self) -> nn.Module:
+        """The layer that maps token ids to vectors of size ``width``."""
+        embeddings: nn.Module = self.network.get_input_embeddings()
+        return embeddings
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = self.network.device
+        return device
+
+    @property
+    def width(self) -> int:
+        """Size of a hidden state."""
+        return int(self.network.config.hidden_size)
+
+    @torch.inference_mode()
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Give the mean of each text's last hidden states, float32 ``[n, width]``, on the CPU."""
+        vectors = torch.empty(len(texts), self.width)
+        if not texts:
+            return vectors
+        ids = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
+        for batch in token_batches([len(row) for row in ids], self.batch_tokens):
+            inputs = self.tokenizer.pad(
+                {"input_ids": [ids[row] for row in batch]},
+                padding_side="right",
+                return_tensors="pt",
+            ).to(self.device)
+            states = self.model(**inputs).last_hidden_state
+            vectors[torch.from_numpy(batch)] = mean_pool(states, inputs["attention_mask"]).cpu()
+        return vectors
+
+    def generate_json(
+        self,
+        prompts: Sequence[Prompt],
+        schema: dict[str, Any],
+        *,
+        max_new_tokens: int,
+        batch_size: int,
+    ) -> Iterator[str]:
+        """Yield one answer a prompt, in order, under the schema and by greedy decoding.
+
+        Raises
+        ------
+        ModelError
+            When the model only encodes, the schema cannot be enforced, or packages are absent.
+        """
+        if not self.network.can_generate():
+            raise ModelError(
+                "this model encodes texts but cannot write any",
+                where="language.model",
+                mend="name a causal language model, or set profile.generator to template "
+                "and both profile.llm_sample_users and profile.llm_sample_items to 0",
+            )
+        for start in range(0, len(prompts), batch_size):
+            yield from self._generator.answers(
+                prompts[start : start + batch_size], schema, max_new_tokens
+            )
+
+    @cached_property
+    def _generator(self) -> Any:
+        from hnlmrec.language.constrained import ConstrainedGenerator
+
+        return ConstrainedGenerator(self.network, self.tokenizer)
+
+
+def mean_pool(states: Tensor, mask: Tensor) -> Tensor:
+    """Take the mean over the tokens that are not padding.
+
+    Parameters
+    ----------
+    states
+        Hidden states ``[n, tokens, width]``, any float type.
+    mask
+        1 for a token, 0 for padding, ``[n, tokens]``.
+
+    Returns
+    -------
+    float32 ``[n, width]``; zeros for a text without tokens.
+    """
+    weights = mask.unsqueeze(-1).float()
+    total = (states.float() * weights).sum(dim=1)
+    return total / weights.sum(dim=1).clamp_min(1)

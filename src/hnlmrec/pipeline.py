@@ -1,0 +1,197 @@
+"""The stages of a run in the order data flows, and the runner that skips what is up to date.
+
+`plan` lists the stages of a configuration as data: what each needs, which part of the
+configuration decides its content, and the function that writes it. A stage's key is a hash of
+that part and of the keys of what it needs, so a change redoes exactly what depends on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hnlmrec.artifacts import RunFolder, content_key
+from hnlmrec.config import ModelConfig, RunConfig
+from hnlmrec.errors import ConfigError
+from hnlmrec.reporting import Reporter
+from hnlmrec.stage_names import (
+    COMPARE,
+    FINETUNE,
+    PREPARE,
+    PRETRAIN,
+    PROFILE,
+    SYNTHESIZE,
+    evaluate_name,
+    train_name,
+)
+from hnlmrec.stages import (
+    Context,
+    compare_stage,
+    evaluate_stage,
+    finetune_stage,
+    prepare_stage,
+    pretrain_stage,
+    profile_stage,
+    source_files,
+    synthesize_stage,
+    train_stage,
+)
+
+# raise when what a stage writes changes its form: older folders are then redone
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a run.
+
+    Parameters
+    ----------
+    name
+        Also the stage's folder in the run folder.
+    needs
+        Stages whose artefacts it reads.
+    section
+        The part of the configuration that decides what it writes.
+    write
+        Writes into a folder and gives the lines to print.
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    section: dict[str, Any]
+    write: Callable[[Context, Path], list[str]]
+
+
+def plan(config: RunConfig) -> dict[str, Stage]:
+    """All stages of a run, in the order in which they can run."""
+    tree = config.model_dump(mode="json")
+    language = tree["language"]
+    stages = [
+        Stage(PREPARE, (), {**tree["data"], "files": source_files(config.data)}, prepare_stage),
+        Stage(
+            PROFILE,
+            (PREPARE,),
+            {"profile": tree["profile"], "language": language, "seed": config.seed},
+            profile_stage,
+        ),
+        Stage(
+            PRETRAIN,
+            (PREPARE,),
+            {
+                "backbone": tree["backbone"],
+                "training": tree["training"],
+                "epochs": config.synthesis.pretrain_epochs,
+                "seed": config.seed,
+            },
+            pretrain_stage,
+        ),
+        Stage(
+            FINETUNE,
+            (PREPARE, PROFILE, PRETRAIN),
+            {"synthesis": tree["synthesis"], "language": language, "seed": config.seed},
+            finetune_stage,
+        ),
+        Stage(SYNTHESIZE, (PREPARE, PROFILE, PRETRAIN, FINETUNE), {}, synthesize_stage),
+    ]
+    for name, model in config.models.items():
+        for seed in config.seeds:
+            stages += _model_stages(name, model, seed, config)
+    runs = tuple(evaluate_name(name, seed) for name in config.models for seed in config.seeds)
+    stages.append(
+        Stage(COMPARE, (PREPARE, *runs), {"reference": config.evaluation.reference}, compare_stage)
+    )
+    return {stage.name: stage for stage in stages}
+
+
+def _model_stages(name: str, model: ModelConfig, seed: int, config: RunConfig) -> list[Stage]:
+    needs = (PREPARE, FINETUNE, SYNTHESIZE) if model.needs_language else (PREPARE,)
+    cutoffs = list(config.evaluation.cutoffs)
+    train, evaluate = train_name(name, seed), evaluate_name(name, seed)
+    return [
+        Stage(
+            train,
+            needs,
+            {"model": model.model_dump(mode="json"), "seed": seed},
+            lambda context, folder: train_stage(context, folder, name, seed),
+        ),
+        Stage(
+            evaluate,
+            (*needs, train),
+            {"cutoffs": cutoffs},
+            lambda context, folder: evaluate_stage(context, folder, name, seed, train),
+        ),
+    ]
+
+
+class Pipeline:
+    """Runs stages of one configuration in its run folder.
+
+    Parameters
+    ----------
+    config
+        The whole run.
+    reporter
+        Prints.
+    update
+        Accept a run folder that holds another configuration, and redo what differs.
+    """
+
+    def __init__(self, config: RunConfig, reporter: Reporter, *, update: bool = False) -> None:
+        self.config = config
+        self.reporter = reporter
+        self.folder = RunFolder(config.run)
+        self.stages = plan(config)
+        self.folder.claim(config, update=update)
+        self.context = Context(config, self.folder, reporter)
+        self._keys: dict[str, str] = {}
+
+    def key(self, name: str) -> str:
+        """The key of a stage: of its section and of the keys of what it needs."""
+        if name not in self._keys:
+            stage = self.stages[name]
+            inputs = {need: self.key(need) for need in stage.needs}
+            self._keys[name] = content_key(_FORMAT, name, stage.section, inputs)
+        return self._keys[name]
+
+    def run(self, targets: Iterable[str]) -> None:
+        """Run these stages and what they need; what is up to date is skipped.
+
+        Raises
+        ------
+        ConfigError
+            When there is no stage of such a name.
+        """
+        wanted = set()
+        for target in targets:
+            if target not in self.stages:
+                raise ConfigError(
+                    f"there is no stage {target!r}; there are {', '.join(self.stages)}"
+                )
+            wanted |= {target, *self._upstream(target)}
+        for name, stage in self.stages.items():
+            if name in wanted:
+                self._run_stage(stage)
+
+    def lines(self, name: str) -> list[str]:
+        """What a finished stage printed."""
+        record = self.folder.record(name)
+        return record.lines if record else []
+
+    def _run_stage(self, stage: Stage) -> None:
+        key = self.key(stage.name)
+        if self.folder.up_to_date(stage.name, key):
+            self.reporter.skip(stage.name)
+            return
+        inputs = {need: self.key(need) for need in stage.needs}
+        with (
+            self.reporter.stage(stage.name) as lines,
+            self.folder.write(stage.name, key, stage.section, inputs, lines) as work,
+        ):
+            lines.extend(stage.write(self.context, work))
+
+    def _upstream(self, name: str) -> set[str]:
+        needs = set(self.stages[name].needs)
+        return needs.union(*(self._upstream(need) for need in needs))

@@ -1,0 +1,107 @@
+"""What an answer of the language model must be: `Profile`, its JSON schema, and the checks."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+MAX_WORDS = 100
+
+# the braces, keys, quotes and the end of an answer
+_SKELETON_TOKENS = 16
+# English text has four and more; the margin is for names and other languages
+_CHARACTERS_A_TOKEN = 3
+_SUMMARY_SHARE = 0.6
+_COPIED_SHARE = 0.5
+_COMMON = frozenset(
+    "about also and any are both categories category enjoy enjoyed enjoys for from fan fans film "
+    "films good great has have her his into item items its kind like liked likes likely love many "
+    "more most movie movies not one other people product products series shows some story such "
+    "that the their them they this title titles type user users various very was well were what "
+    "which who will with would you".split()
+)
+
+
+class RejectedAnswerError(ValueError):
+    """An answer that is no profile; the message is one of a few fixed reasons."""
+
+
+class Profile(BaseModel):
+    """What the language model says of a user or an item."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    summarization: str
+    reasoning: str
+
+
+def answer_schema(max_new_tokens: int) -> dict[str, Any]:
+    """Build the JSON schema of an answer, with strings short enough for ``max_new_tokens``."""
+    characters = max(max_new_tokens - _SKELETON_TOKENS, 1) * _CHARACTERS_A_TOKEN
+    summary = int(characters * _SUMMARY_SHARE)
+    longest = {"summarization": summary, "reasoning": characters - summary}
+    return {
+        "type": "object",
+        "properties": {
+            name: {"type": "string", "minLength": 1, "maxLength": most}
+            for name, most in longest.items()
+        },
+        "required": list(longest),
+        "additionalProperties": False,
+    }
+
+
+def parse(answer: str) -> Profile:
+    """Read an answer.
+
+    Raises
+    ------
+    RejectedAnswerError
+        When it is not a complete profile of at most `MAX_WORDS` words.
+    """
+    try:
+        profile = Profile.model_validate_json(answer)
+    except ValidationError:
+        raise RejectedAnswerError("not a complete profile in JSON") from None
+    profile = Profile(
+        summarization=" ".join(profile.summarization.split()),
+        reasoning=" ".join(profile.reasoning.split()),
+    )
+    if not profile.summarization:
+        raise RejectedAnswerError("empty summarization")
+    if len(profile.summarization.split()) > MAX_WORDS:
+        raise RejectedAnswerError(f"summarization of more than {MAX_WORDS} words")
+    return profile
+
+
+def check_grounded(profile: Profile, data: str, example: str) -> None:
+    """Refuse a summarization that does not come from its data: small models copy examples.
+
+    Parameters
+    ----------
+    profile
+        The answer.
+    data
+        The text that the profile was asked about.
+    example
+        The example in the prompt, question and answer.
+
+    Raises
+    ------
+    RejectedAnswerError
+        When half of its content words are the example's and not the data's, or none is the data's.
+    """
+    said, known = content_words(profile.summarization), content_words(data)
+    copied = said & content_words(example) - known
+    if len(copied) >= _COPIED_SHARE * max(len(said), 1):
+        raise RejectedAnswerError("repeats the example")
+    if not said & known:
+        raise RejectedAnswerError("shares no word with its data")
+
+
+def content_words(text: str) -> set[str]:
+    """Collect words of three letters and more that mean something, cut to five as a crude stem."""
+    words = re.findall(r"[^\W\d_]{3,}", text.lower())
+    return {word[:5] for word in words if word not in _COMMON}

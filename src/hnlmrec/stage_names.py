@@ -1,0 +1,16 @@
+"""Names of stages, which are also their folders in the run folder."""
+
+from __future__ import annotations
+
+PREPARE, PROFILE, PRETRAIN = "prepare", "profile", "pretrain"
+FINETUNE, SYNTHESIZE, COMPARE = "finetune", "synthesize", "compare"
+
+
+def train_name(model: str, seed: int) -> str:
+    """Name of the stage that trains a model with a seed."""
+    return f"train/{model}-seed{seed}"
+
+
+def evaluate_name(model: str, seed: int) -> str:
+    """Name of the stage that evaluates it."""
+    return f"evaluate/{model}-seed{seed}"

@@ -1,0 +1,191 @@
+"""What each stage does: read artefacts, call the room that does the work, write artefacts.
+
+Rooms are imported inside the functions, so that a run without a language stage never loads its
+packages.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hnlmrec.artifacts import RunFolder, write_atomically
+from hnlmrec.config import DataConfig, RunConfig
+from hnlmrec.data.embedded import locate as locate_data
+from hnlmrec.data.interactions import Interactions, ItemTexts
+from hnlmrec.reporting import Reporter
+from hnlmrec.stage_names import FINETUNE, PREPARE, PRETRAIN, PROFILE, SYNTHESIZE
+
+if TYPE_CHECKING:
+    from hnlmrec.language.local import LocalLanguageModel
+    from hnlmrec.synthesis.finetune import SynthesisInputs
+    from hnlmrec.training import LanguageArtefacts
+
+_EMBEDDINGS = "embeddings.safetensors"
+
+
+class Context:
+    """What stages share: the configuration, the run folder, and what was read once."""
+
+    def __init__(self, config: RunConfig, run: RunFolder, reporter: Reporter) -> None:
+        self.config = config
+        self.run = run
+        self.reporter = reporter
+
+    @cached_property
+    def interactions(self) -> Interactions:
+        """The prepared interactions."""
+        return Interactions.load(self.run.stage(PREPARE))
+
+    @cached_property
+    def item_texts(self) -> ItemTexts:
+        """The prepared item texts."""
+        return ItemTexts.load(self.run.stage(PREPARE))
+
+    def language_model(self) -> LocalLanguageModel:
+        """A fresh language model: fine-tuning changes the one it is given."""
+        from hnlmrec.language import LocalLanguageModel
+
+        return LocalLanguageModel.load(self.config.language)
+
+    def synthesis_inputs(self) -> SynthesisInputs:
+        """Training interactions, profiles and the pretrained CF model."""
+        from safetensors.torch import load_file
+
+        from hnlmrec.negatives import EmbeddingView
+        from hnlmrec.profiles import Profiles
+        from hnlmrec.synthesis.finetune import SynthesisInputs
+
+        profiles = Profiles.load(self.run.stage(PROFILE))
+        tensors = load_file(self.run.stage(PRETRAIN) / _EMBEDDINGS)
+        view = EmbeddingView(tensors["users"], tensors["items"])
+        return SynthesisInputs(self.interactions, profiles.users, profiles.items, view)
+
+    def language_artefacts(self) -> LanguageArtefacts:
+        """What CF training takes from the language stages."""
+        from hnlmrec.synthesis.finetune import load_item_vectors
+        from hnlmrec.synthesis.store import NegativeStore
+        from hnlmrec.training import LanguageArtefacts
+
+        return LanguageArtefacts(
+            NegativeStore.open(self.run.stage(SYNTHESIZE), self.interactions),
+            load_item_vectors(self.run.stage(FINETUNE)),
+        )
+
+
+def source_files(config: DataConfig) -> list[tuple[str, int, int]]:
+    """Name, size and modification time of the files data is read from: new files, new run."""
+    folder = locate_data(config.path)
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+
+
+def prepare_stage(context: Context, folder: Path) -> list[str]:
+    """Read, filter and split the data."""
+    from hnlmrec.data.prepare import prepare
+
+    return prepare(context.config.data, folder).lines()
+
+
+def profile_stage(context: Context, folder: Path) -> list[str]:
+    """Write profiles of users and items from training interactions."""
+    from hnlmrec.data.prepare import load_reviews
+    from hnlmrec.profiles import generate_profiles
+
+    return generate_profiles(
+        context.config.profile,
+        context.interactions,
+        context.item_texts,
+        load_reviews(context.run.stage(PREPARE)),
+        folder,
+        context.config.seed,
+        context.language_model,
+        context.reporter.progress,
+    ).lines()
+
+
+def pretrain_stage(context: Context, folder: Path) -> list[str]:
+    """Train the CF model that supervises synthesis, on training interactions alone."""
+    from safetensors.torch import save
+
+    from hnlmrec.training import pretrain
+
+    config = context.config
+    epochs = config.synthesis.pretrain_epochs
+    view = pretrain(
+        config.backbone,
+        config.training,
+        context.interactions,
+        epochs,
+        config.seed,
+        context.reporter.progress,
+    )
+    tensors = {"users": view.users.cpu().clone(), "items": view.items.cpu().clone()}
+    write_atomically(folder / _EMBEDDINGS, save(tensors))
+    return [f"{config.backbone.name}, {epochs} epochs with uniform negatives"]
+
+
+def finetune_stage(context: Context, folder: Path) -> list[str]:
+    """Fine-tune the language model on hard negatives that the CF model names."""
+    from hnlmrec.synthesis.finetune import finetune
+
+    config = context.config
+    return finetune(
+        config.synthesis,
+        context.synthesis_inputs(),
+        context.language_model(),
+        folder,
+        config.seed,
+        context.reporter.progress,
+    ).lines()
+
+
+def synthesize_stage(context: Context, folder: Path) -> list[str]:
+    """Write the hard-negative vector of every training pair."""
+    from hnlmrec.synthesis.synthesize import synthesize
+
+    config = context.config
+    return synthesize(
+        config.synthesis,
+        context.synthesis_inputs(),
+        context.language_model(),
+        context.run.stage(FINETUNE),
+        folder,
+        config.seed,
+        context.reporter.progress,
+    ).lines()
+
+
+def train_stage(context: Context, folder: Path, name: str, seed: int) -> list[str]:
+    """Train one model with one seed."""
+    from hnlmrec.training import train
+
+    model = context.config.models[name]
+    language = context.language_artefacts() if model.needs_language else None
+    progress = context.reporter.progress
+    return train(model, context.interactions, seed, language, folder, progress).lines()
+
+
+def evaluate_stage(context: Context, folder: Path, name: str, seed: int, trained: str) -> list[str]:
+    """Rank all items for the test users, and look at the negatives that training used."""
+    from hnlmrec.evaluation.assess import assess
+    from hnlmrec.training import TrainedModel
+
+    model = context.config.models[name]
+    return assess(
+        TrainedModel.load(context.run.stage(trained)),
+        model,
+        context.interactions,
+        context.language_artefacts() if model.needs_language else None,
+        seed,
+        context.config.evaluation,
+        folder,
+    ).lines()
+
+
+def compare_stage(context: Context, folder: Path) -> list[str]:
+    """Put the evaluations of all models and seeds into one table."""
+    from hnlmrec.studies.compare import compare
+
+    return compare(context.config, context.run, folder)

@@ -1,0 +1,1 @@
+"""Studies: what is read off the artefacts of several trained models."""

@@ -1,0 +1,127 @@
+"""The comparison: all models and seeds of a run in one table, tested against a reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+
+from hnlmrec.artifacts import RunFolder, write_atomically
+from hnlmrec.config import RunConfig
+from hnlmrec.evaluation.assess import PER_USER, Assessment
+from hnlmrec.evaluation.evaluate import Evaluation
+from hnlmrec.evaluation.significance import compare as test_against
+from hnlmrec.stage_names import evaluate_name
+
+TABLE_CSV, TABLE_MD, TESTS_CSV = "table.csv", "table.md", "tests.csv"
+_TESTED = ("recall", "ndcg")
+
+
+def compare(config: RunConfig, run: RunFolder, folder: Path) -> list[str]:
+    """Write ``table.csv``, ``table.md`` and ``tests.csv``; give the lines to print.
+
+    ``table.csv`` holds a row a model: mean and standard deviation over seeds of each metric.
+    ``tests.csv`` holds paired tests over users against the reference, corrected by Holm.
+    """
+    folders = {
+        model: [run.stage(evaluate_name(model, seed)) for seed in config.seeds]
+        for model in config.models
+    }
+    table = summarise(folders)
+    metrics = [f"{name}@{k}" for name in _TESTED for k in config.evaluation.cutoffs]
+    evaluations = {
+        model: [Evaluation.load(path / PER_USER) for path in paths]
+        for model, paths in folders.items()
+    }
+    tests = test_against(evaluations, config.evaluation.reference, metrics)
+    write_atomically(folder / TABLE_CSV, table.write_csv().encode())
+    write_atomically(folder / TESTS_CSV, tests.write_csv().encode())
+    rows = _rows(table, tests, metrics, config.evaluation.reference)
+    write_atomically(folder / TABLE_MD, _markdown(rows).encode())
+    n_users = evaluations[config.evaluation.reference][0].frame.height
+    note = (
+        f"test part, {n_users:,} users, {len(config.seeds)} seed(s); mean ± standard deviation "
+        f"over seeds; * p < .05, ** p < .01 against {config.evaluation.reference} (paired t-test "
+        "over users, Holm)"
+    )
+    return [*_text(rows).splitlines(), note]
+
+
+def summarise(folders: dict[str, list[Path]]) -> pl.DataFrame:
+    """Mean and standard deviation over seeds of every metric and FHNS rate, a row a model."""
+    rows = []
+    for model, paths in folders.items():
+        found = [
+            Assessment.model_validate_json((path / "assessment.json").read_bytes())
+            for path in paths
+        ]
+        row: dict[str, float | str | int | None] = {"model": model, "seeds": len(found)}
+        for kind in ("metrics", "fhns"):
+            for name in getattr(found[0], kind):
+                values = np.array([getattr(one, kind)[name] for one in found])
+                label = name if kind == "metrics" else f"fhns_{name}"
+                row[label] = float(values.mean())
+                row[f"{label}_sd"] = float(values.std(ddof=1)) if len(values) > 1 else None
+        rows.append(row)
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _rows(
+    table: pl.DataFrame, tests: pl.DataFrame, metrics: list[str], reference: str
+) -> list[list[str]]:
+    """Header and rows of the printed table, as text."""
+    shown = [*metrics, "fhns_used", "fhns_synthesised"]
+    shown = [name for name in shown if name in table.columns]
+    p_values = {(r["model"], r["metric"]): r["p_t_holm"] for r in tests.iter_rows(named=True)}
+    rows = [["model", *(_LABELS.get(name, name) for name in shown)]]
+    for record in table.iter_rows(named=True):
+        name = record["model"]
+        cells = [f"{name} (reference)" if name == reference else name]
+        for metric in shown:
+            digits = 2 if metric.startswith("fhns") else 4
+            cells.append(
+                _cell(record[metric], record[f"{metric}_sd"], digits)
+                + _stars(p_values.get((name, metric)))
+            )
+        rows.append(cells)
+    return rows
+
+
+_LABELS = {"fhns_used": "FHNS, used", "fhns_synthesised": "FHNS, synthesised"}
+
+
+def _cell(mean: float | None, deviation: float | None, digits: int) -> str:
+    if mean is None:
+        return "-"
+    spread = "" if deviation is None else f" ± {deviation:.{digits}f}"
+    return f"{mean:.{digits}f}{spread}"
+
+
+def _stars(p: float | None) -> str:
+    if p is None or p >= 0.05:
+        return ""
+    return " **" if p < 0.01 else " *"
+
+
+def _markdown(rows: list[list[str]]) -> str:
+    header, *body = [[cell.replace("|", r"\|").replace("*", r"\*") for cell in row] for row in rows]
+    rule = ["---"] + ["---:"] * (len(header) - 1)
+    return "\n".join("| " + " | ".join(row) + " |" for row in (header, rule, *body)) + "\n"
+
+
+def _text(rows: list[list[str]]) -> str:
+    """The rows as a table for the terminal."""
+    header, *body = rows
+    table = Table(show_edge=False)
+    table.add_column(header[0], no_wrap=True)
+    for name in header[1:]:
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in body:
+        table.add_row(*row)
+    console = Console(width=200, color_system=None)
+    with console.capture() as captured:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())

@@ -1,0 +1,1 @@
+"""Synthesis of hard negatives by a fine-tuned language model."""

@@ -1,0 +1,147 @@
+"""Fine-tuning: the target space, LoRA steps, and in amortized mode the states and the head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel
+from torch import Tensor
+from torch.nn import functional as F
+
+from hnlmrec.artifacts import write_atomically
+from hnlmrec.config import SynthesisConfig
+from hnlmrec.data.interactions import Interactions
+from hnlmrec.language.local import LocalLanguageModel
+from hnlmrec.measure import Meter
+from hnlmrec.negatives.protocol import EmbeddingView
+from hnlmrec.synthesis.head_training import train_head
+from hnlmrec.synthesis.lora import tune_language_model
+from hnlmrec.synthesis.model import HardNegativeModel
+from hnlmrec.synthesis.pairs import PairSampler
+from hnlmrec.synthesis.query import QueryEncoder, Segments
+from hnlmrec.synthesis.supervision import Supervision
+from hnlmrec.synthesis.task import Phase, Progress, Task
+from hnlmrec.synthesis.vectors import VectorTable
+
+ITEM_VECTORS, USER_STATES, ITEM_STATES = "untuned_items", "user_states", "item_states"
+_CHUNK = 256
+_CENTRE_USERS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class SynthesisInputs:
+    """What fine-tuning and synthesis read: training interactions, profiles, the CF model."""
+
+    interactions: Interactions
+    user_texts: Sequence[str]
+    item_texts: Sequence[str]
+    view: EmbeddingView
+
+
+class FinetuneReport(BaseModel):
+    """How fine-tuning went, by phase, and its seconds."""
+
+    phases: dict[str, Phase]
+    seconds: dict[str, float]
+
+    def lines(self) -> list[str]:
+        """What to print."""
+        spent = ", ".join(f"{name} {value:.0f} s" for name, value in self.seconds.items())
+        rows = [f"{name} (held-out training pairs): {p.line()}" for name, p in self.phases.items()]
+        return [*rows, f"time: {spent}"]
+
+
+def finetune(
+    config: SynthesisConfig,
+    inputs: SynthesisInputs,
+    language: LocalLanguageModel,
+    folder: Path,
+    seed: int,
+    progress: Progress | None = None,
+) -> FinetuneReport:
+    """Teach the language model the hard negatives that `Supervision` names.
+
+    Writes ``adapter.safetensors``, the untuned states of items (the target space), in amortized
+    mode the tuned states of users and items, ``log.jsonl`` and ``report.json``. Interrupted, it
+    goes on from what is in ``folder``.
+    """
+    report = FinetuneReport(phases={}, seconds={})
+    meter = Meter()
+    centres = _untuned_states(config, inputs, language, folder, seed, progress)
+    item_vectors = load_item_vectors(folder)
+    report.seconds["untuned states"] = meter.seconds()
+
+    meter = Meter()
+    texts = (inputs.user_texts, inputs.item_texts)
+    model = HardNegativeModel(config, language, texts, inputs.view, centres, seed)
+    task = Task(
+        config.finetune,
+        Supervision(config.supervision, inputs.view, item_vectors, inputs.interactions.train),
+        PairSampler(inputs.interactions, config.finetune.held_out, seed),
+        item_vectors,
+        seed,
+        folder / "log.jsonl",
+    )
+    checkpoint = folder / "lora.checkpoint"
+    report.phases["lora"] = tune_language_model(task, model, checkpoint, progress)
+    report.seconds["lora"] = meter.seconds()
+
+    if config.mode == "amortized":
+        meter = Meter()
+        users = encode_all(model.encoder, model.users, folder / USER_STATES, "users", progress)
+        items = encode_all(model.encoder, model.items, folder / ITEM_STATES, "items", progress)
+        model.centres = torch.stack([users.mean(), items.mean()])
+        report.seconds["tuned states"] = meter.seconds()
+        meter = Meter()
+        report.phases["head"] = train_head(task, model, users, items, progress)
+        report.seconds["head"] = meter.seconds()
+    model.save(folder)
+    write_atomically(folder / "report.json", report.model_dump_json(indent=1).encode())
+    checkpoint.unlink(missing_ok=True)
+    return report
+
+
+def load_item_vectors(folder: Path) -> Tensor:
+    """Target space, float32 ``[n_items, width]``: item states less their mean, at unit length.
+
+    The states of all texts share a large common part; without it, cosines tell items apart.
+    """
+    states = VectorTable.open(folder / ITEM_VECTORS, mend="run `hnlmrec finetune`").read_all()
+    return F.normalize(states - states.mean(dim=0), dim=1)
+
+
+def encode_all(
+    encoder: QueryEncoder, segments: Segments, path: Path, what: str, progress: Progress | None
+) -> VectorTable:
+    """Write the states of all segments into a table, chunk by chunk; written rows are kept."""
+    table = VectorTable.create(path, len(segments), encoder.width)
+    todo = table.missing()
+    for start in range(0, len(todo), _CHUNK):
+        rows = todo[start : start + _CHUNK]
+        table.write(rows, encoder.encode(segments.take(rows)))
+        if progress:
+            progress(
+                f"encoding {what}", len(segments) - len(todo) + start + len(rows), len(segments)
+            )
+    return table
+
+
+def _untuned_states(
+    config: SynthesisConfig,
+    inputs: SynthesisInputs,
+    language: LocalLanguageModel,
+    folder: Path,
+    seed: int,
+    progress: Progress | None,
+) -> Tensor:
+    """Write the states of bare item texts; give mean states of users and items, ``[2, width]``."""
+    generator = torch.Generator().manual_seed(seed)
+    encoder = QueryEncoder(language, config.finetune, inputs.view.users.shape[1], generator)
+    items = encoder.segments("item", inputs.item_texts, None)
+    states = encode_all(encoder, items, folder / ITEM_VECTORS, "item texts", progress)
+    some = torch.randperm(len(inputs.user_texts), generator=generator)[:_CENTRE_USERS].tolist()
+    users = encoder.segments("user", [inputs.user_texts[user] for user in some], None)
+    return torch.stack([encoder.encode(users).mean(dim=0), states.mean()])

@@ -1,0 +1,62 @@
+"""Second phase of fine-tuning: the amortized head on the states of all users and items."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hnlmrec.synthesis.model import HardNegativeModel
+from hnlmrec.synthesis.task import Measures, Phase, Progress, Task
+from hnlmrec.synthesis.vectors import VectorTable
+from hnlmrec.training.checkpoint import State
+
+_EVALUATIONS = 10
+
+
+def train_head(
+    task: Task,
+    model: HardNegativeModel,
+    user_states: VectorTable,
+    item_states: VectorTable,
+    progress: Progress | None,
+) -> Phase:
+    """Train the head with the same objective; leave its best held-out step in ``model``.
+
+    Parameters
+    ----------
+    user_states, item_states
+        States by the fine-tuned language model. They are fixed: it is not called here.
+    """
+    config, head = task.config, model.head
+    assert head is not None
+
+    def queries(users: Tensor, items: Tensor) -> Tensor:
+        return model.fuse(user_states, item_states, users, items)
+
+    random = np.random.default_rng([task.seed, 0])
+    optimizer = torch.optim.AdamW(head.parameters(), lr=config.head_lr)
+    held_out = task.pairs.held_out[: config.head_batch]
+    every = max(1, config.head_steps // _EVALUATIONS)
+    before = after = task.measure(held_out, queries)
+    best_step, best = 0, _copy(head)
+    for step in range(1, config.head_steps + 1):
+        loss, _ = task.loss(task.pairs.any(config.head_batch, random), queries, step)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        if step % every == 0 or step == config.head_steps:
+            measures: Measures = task.measure(held_out, queries)
+            task.log("head", step, "held_out", measures)
+            if measures["loss"] < after["loss"]:
+                after, best_step, best = measures, step, _copy(head)
+        if progress:
+            progress("training the amortized head", step, config.head_steps)
+    head.load_state_dict(best)
+    return Phase(
+        before=before, after=after, best_step=best_step, swapped=task.swapped(held_out, queries)
+    )
+
+
+def _copy(module: torch.nn.Module) -> State:
+    return {name: value.clone() for name, value in module.state_dict().items()}

@@ -1,0 +1,67 @@
+"""First phase of fine-tuning: LoRA steps through the language model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hnlmrec.synthesis.model import HardNegativeModel
+from hnlmrec.synthesis.task import Phase, Progress, Task
+from hnlmrec.training.checkpoint import State, read_checkpoint, write_checkpoint
+
+
+def tune_language_model(
+    task: Task, model: HardNegativeModel, checkpoint: Path, progress: Progress | None
+) -> Phase:
+    """Train LoRA, soft tokens and (amortized) the head; leave the best held-out step in ``model``.
+
+    What a step draws depends on the seed and the step alone, so that a run that goes on from
+    ``checkpoint`` equals one that was not interrupted.
+    """
+    config = task.config
+    parameters = model.trainable()
+    optimizer = torch.optim.AdamW(parameters.values(), lr=config.lr)
+    held_out = task.pairs.held_out[: max(2, config.batch_users * config.pairs_per_user)]
+    facts: dict[str, Any] = {"step": -1, "best_step": 0, "before": None, "after": None}
+    best: State = {}
+    if resumed := read_checkpoint(checkpoint, parameters, optimizer):
+        best, facts = resumed
+    for step in range(facts["step"] + 1, config.steps + 1):
+        if step > 0:
+            _step(task, model, step, optimizer)
+        if step % config.evaluate_every == 0 or step == config.steps:
+            model.eval()
+            measures = task.measure(held_out, model.queries)
+            task.log("lora", step, "held_out", measures)
+            facts["before"] = facts["before"] or measures
+            if facts["after"] is None or measures["loss"] < facts["after"]["loss"]:
+                facts |= {"after": measures, "best_step": step}
+                best = {name: value.detach().clone() for name, value in parameters.items()}
+            facts["step"] = step
+            write_checkpoint(checkpoint, parameters, optimizer, best, facts)
+        if progress:
+            progress("fine-tuning the language model", step, config.steps)
+    parameters.load_state_dict(best)
+    model.eval()
+    return Phase(before=facts["before"], after=facts["after"], best_step=facts["best_step"])
+
+
+def _step(
+    task: Task, model: HardNegativeModel, step: int, optimizer: torch.optim.Optimizer
+) -> None:
+    random = np.random.default_rng([task.seed, step])
+    index = task.pairs.by_user(task.config.batch_users, task.config.pairs_per_user, random)
+    if len(index) < 2:
+        return
+    model.train()
+    with torch.random.fork_rng():
+        # the dropout of LoRA can only draw from torch's global generator
+        torch.manual_seed(task.seed * 1_000_003 + step)
+        loss, measures = task.loss(index, model.queries, step)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+    optimizer.step()
+    task.log("lora", step, "train", measures)

@@ -1,0 +1,164 @@
+"""`HardNegativeModel`: h(u, i) by the language model, pairwise or amortized, and its file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from hnlmrec.artifacts import write_atomically
+from hnlmrec.config import SynthesisConfig
+from hnlmrec.errors import ArtifactError
+from hnlmrec.language.local import LocalLanguageModel
+from hnlmrec.negatives.protocol import EmbeddingView
+from hnlmrec.synthesis.head import FusionHead, head_input
+from hnlmrec.synthesis.query import QueryEncoder, Segments
+from hnlmrec.synthesis.vectors import VectorTable
+
+FILE = "adapter.safetensors"
+_Encode = Callable[[Segments, Segments], Tensor]
+
+
+class HardNegativeModel(nn.Module):
+    """The fine-tuned language model that gives the hard-negative vector of a pair.
+
+    ``pairwise`` encodes user and item in one query, whose state, less the mean item state, is
+    h(u, i) (the paper's). ``amortized`` encodes users and items apart and fuses their states by
+    a head, so that the cost of the language model does not grow with interactions.
+
+    Parameters
+    ----------
+    config
+        Mode and fine-tuning.
+    language
+        The local model. It is changed: LoRA layers are put into it.
+    texts
+        Profiles of all users and of all items.
+    view
+        Embeddings of the pretrained CF model.
+    centres
+        Mean states of users and of items, float ``[2, width]``.
+    seed
+        Of the initial soft tokens, LoRA and head.
+    """
+
+    centres: Tensor
+
+    def __init__(
+        self,
+        config: SynthesisConfig,
+        language: LocalLanguageModel,
+        texts: tuple[Sequence[str], Sequence[str]],
+        view: EmbeddingView,
+        centres: Tensor,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.view = view
+        generator = torch.Generator().manual_seed(seed)
+        dim = view.users.shape[1]
+        self.encoder = QueryEncoder(language, config.finetune, dim, generator)
+        self.encoder.add_lora(seed)
+        self.users = self.encoder.segments("user", texts[0], view.users)
+        self.items = self.encoder.segments("item", texts[1], view.items)
+        self.register_buffer("centres", centres)
+        self.collaborative = config.finetune.collaborative != "none"
+        self.head: FusionHead | None = None
+        if config.mode == "amortized":
+            with torch.random.fork_rng():
+                torch.manual_seed(seed + 1)
+                self.head = FusionHead(self.encoder.width, dim if self.collaborative else 0)
+
+    def queries(self, users: Tensor, items: Tensor) -> Tensor:
+        """h(u, i) through the language model, float32 ``[B, width]``, with gradients.
+
+        In amortized mode each distinct user and item of the batch is encoded once.
+        """
+        if self.head is None:
+            return self.pairwise_states(users, items, self.encoder.forward)
+        distinct_users, user_rows = users.unique(return_inverse=True)
+        distinct_items, item_rows = items.unique(return_inverse=True)
+        user_states = self.encoder(self.users.take(distinct_users.numpy()))
+        item_states = self.encoder(self.items.take(distinct_items.numpy()))
+        return self._fuse(user_states[user_rows], item_states[item_rows], users, items)
+
+    def pairwise_states(self, users: Tensor, items: Tensor, encode: _Encode) -> Tensor:
+        """h(u, i) as the state of one query a pair.
+
+        ``encode`` is the encoder's ``forward``, with gradients, or ``encode``, in batches.
+        """
+        states = encode(self.users.take(users.numpy()), self.items.take(items.numpy()))
+        return states - self.centres[1].to(states.device)
+
+    def fuse(
+        self, user_states: VectorTable, item_states: VectorTable, users: Tensor, items: Tensor
+    ) -> Tensor:
+        """h(u, i), float32 ``[B, width]``, by the amortized head from stored states."""
+        return self._fuse(
+            user_states.read(users.numpy())[0], item_states.read(items.numpy())[0], users, items
+        )
+
+    def _fuse(
+        self, user_states: Tensor, item_states: Tensor, users: Tensor, items: Tensor
+    ) -> Tensor:
+        assert self.head is not None
+        inputs = (
+            head_input(states.cpu(), embeddings, centre, collaborative=self.collaborative)
+            for states, embeddings, centre in (
+                (user_states, self.view.users[users], self.centres[0]),
+                (item_states, self.view.items[items], self.centres[1]),
+            )
+        )
+        fused: Tensor = self.head(*inputs)
+        return fused
+
+    def trainable(self) -> nn.ParameterDict:
+        """LoRA, soft tokens and head, by name."""
+        parameters = self.encoder.trainable()
+        if self.head is not None:
+            for name, parameter in self.head.named_parameters(prefix="head"):
+                parameters[name.replace(".", "/")] = parameter
+        return parameters
+
+    def save(self, folder: Path) -> None:
+        """Write what fine-tuning learned, with the pooling and wording it was learned under."""
+        tensors = {"centres": self.centres} | dict(self.trainable().items())
+        plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        note = {"form": json.dumps(self._form())}
+        write_atomically(folder / FILE, save(plain, metadata=note))
+
+    def restore(self, folder: Path) -> None:
+        """Read what `save` wrote; an ArtifactError when it is damaged or of another form."""
+        try:
+            with safe_open(folder / FILE, framework="pt") as file:
+                form = json.loads(file.metadata()["form"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise ArtifactError(
+                f"the fine-tuned adapter cannot be read ({error})",
+                where=str(folder / FILE),
+                mend="run `hnlmrec finetune` again",
+            ) from None
+        if form != self._form():
+            raise ArtifactError(
+                f"the adapter was fine-tuned as {form}, not as {self._form()}",
+                where=str(folder / FILE),
+                mend="run `hnlmrec finetune` again",
+            )
+        self.centres = tensors.pop("centres")
+        self.trainable().load_state_dict(tensors)
+
+    def _form(self) -> dict[str, str | int]:
+        finetune = self.config.finetune
+        return {
+            "mode": self.config.mode,
+            "pooling": finetune.pooling,
+            "collaborative": finetune.collaborative,
+            "max_tokens": self.encoder.language.max_tokens,
+        }

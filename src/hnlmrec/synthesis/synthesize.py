@@ -1,0 +1,106 @@
+"""Synthesis: the hard-negative vector of every training pair, into the negative store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel
+from torch import Tensor
+
+from hnlmrec.artifacts import write_atomically
+from hnlmrec.config import SynthesisConfig
+from hnlmrec.language.local import LocalLanguageModel
+from hnlmrec.synthesis.finetune import (
+    ITEM_STATES,
+    USER_STATES,
+    SynthesisInputs,
+    load_item_vectors,
+)
+from hnlmrec.synthesis.model import HardNegativeModel
+from hnlmrec.synthesis.store import NegativeStore
+from hnlmrec.synthesis.task import Progress
+from hnlmrec.synthesis.vectors import VectorTable
+
+
+class SynthesisReport(BaseModel):
+    """What the store holds."""
+
+    pairs: int
+    width: int
+    coverage: float
+    distinct_nearest_items: int
+    items: int
+
+    def lines(self) -> list[str]:
+        """What to print."""
+        return [
+            f"{self.pairs:,} training pairs, coverage {self.coverage:.1%}, {self.width} numbers "
+            f"each; their nearest items are {self.distinct_nearest_items:,} of {self.items:,}"
+        ]
+
+
+def synthesize(
+    config: SynthesisConfig,
+    inputs: SynthesisInputs,
+    language: LocalLanguageModel,
+    finetuned: Path,
+    folder: Path,
+    seed: int,
+    progress: Progress | None = None,
+) -> SynthesisReport:
+    """Write h(u, i) of every training pair; interrupted, it goes on with the rows that miss.
+
+    Parameters
+    ----------
+    finetuned
+        Folder that `finetune` wrote.
+    folder
+        Receives the store and ``report.json``.
+    """
+    texts = (inputs.user_texts, inputs.item_texts)
+    # `restore` replaces the centres
+    centres = torch.zeros(2, language.width)
+    model = HardNegativeModel(config, language, texts, inputs.view, centres, seed).eval()
+    model.restore(finetuned)
+    if config.mode == "amortized":
+        user_states = VectorTable.open(finetuned / USER_STATES)
+        item_states = VectorTable.open(finetuned / ITEM_STATES)
+    store = NegativeStore.create(folder, inputs.interactions, language.width)
+    all_users, all_items = inputs.interactions.pairs("train")
+    todo = store.table.missing()
+    for start in range(0, len(todo), config.chunk_pairs):
+        rows = todo[start : start + config.chunk_pairs]
+        users = torch.from_numpy(all_users[rows]).long()
+        items = torch.from_numpy(all_items[rows]).long()
+        with torch.inference_mode():
+            if config.mode == "amortized":
+                vectors = model.fuse(user_states, item_states, users, items)
+            else:
+                vectors = model.pairwise_states(users, items, model.encoder.encode)
+        store.write(rows, vectors)
+        if progress:
+            progress(
+                "synthesising negatives",
+                len(all_users) - len(todo) + start + len(rows),
+                len(all_users),
+            )
+    item_vectors = load_item_vectors(finetuned)
+    report = SynthesisReport(
+        pairs=len(all_users),
+        width=language.width,
+        coverage=store.table.coverage(),
+        distinct_nearest_items=_distinct_nearest(store, item_vectors, config.chunk_pairs),
+        items=len(item_vectors),
+    )
+    write_atomically(folder / "report.json", report.model_dump_json(indent=1).encode())
+    return report
+
+
+def _distinct_nearest(store: NegativeStore, item_vectors: Tensor, chunk: int) -> int:
+    """How many items are the nearest in text to some synthesised negative: few mean collapse."""
+    seen = torch.zeros(len(item_vectors), dtype=torch.bool)
+    for index in torch.arange(len(store.table)).split(chunk):
+        vectors, present = store.vectors(index)
+        seen[(vectors[present] @ item_vectors.T).argmax(dim=1)] = True
+    return int(seen.sum())

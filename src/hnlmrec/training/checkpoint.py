@@ -1,0 +1,58 @@
+"""One safetensors file that holds all that a training run needs to go on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from hnlmrec.artifacts import write_atomically
+
+State = dict[str, Tensor]
+
+
+def write_checkpoint(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    best: State,
+    facts: dict[str, Any],
+) -> None:
+    """Write parameters, optimiser state, the best parameters so far and plain facts, at once."""
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    tensors |= {f"best.{name}": value for name, value in best.items()}
+    for number, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{number}.{name}": value for name, value in state.items()}
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    write_atomically(path, save(plain, metadata={"facts": json.dumps(facts)}))
+
+
+def read_checkpoint(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[State, dict[str, Any]] | None:
+    """Restore model and optimiser in place; give the best parameters and the facts.
+
+    None when there is no checkpoint, or none that can be read: then training starts afresh.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads(file.metadata()["facts"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError):
+        return None
+    model.load_state_dict(_below("model.", tensors))
+    states: dict[int, State] = {}
+    for name, value in _below("optimizer.", tensors).items():
+        number, field = name.split(".", 1)
+        states.setdefault(int(number), {})[field] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+    return _below("best.", tensors), facts
+
+
+def _below(prefix: str, tensors: State) -> State:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

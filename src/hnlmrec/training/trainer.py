@@ -1,0 +1,201 @@
+"""The training loop: epochs, early stopping on validation, checkpoints to resume from."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel
+
+from hnlmrec.artifacts import write_atomically
+from hnlmrec.config import BackboneConfig, ModelConfig, TrainingConfig
+from hnlmrec.data.interactions import Interactions
+from hnlmrec.device import pick_device
+from hnlmrec.errors import HnlmrecError
+from hnlmrec.evaluation.evaluate import recall_at
+from hnlmrec.negatives.protocol import EmbeddingView
+from hnlmrec.training.checkpoint import State, read_checkpoint, write_checkpoint
+from hnlmrec.training.learner import LanguageArtefacts, Learner, build_learner, epoch_batches
+from hnlmrec.training.model import TrainedModel
+
+Progress = Callable[[str, int, int], None]
+CHECKPOINT = "checkpoint.safetensors"
+_STOPPING_K = 20
+
+
+class TrainReport(BaseModel):
+    """How a training run went."""
+
+    best_epoch: int
+    epochs: int
+    valid_recall: float
+    missing_negatives: int
+    pairs_trained: int
+    seconds_per_epoch: float
+    history: list[dict[str, float]]
+
+    def lines(self) -> list[str]:
+        """What to print."""
+        lines = [
+            f"best epoch {self.best_epoch} of {self.epochs} by validation "
+            f"Recall@{_STOPPING_K} {self.valid_recall:.4f} "
+            f"({self.seconds_per_epoch:.2f} s an epoch)"
+        ]
+        if self.missing_negatives:
+            lines.append(
+                f"{self.missing_negatives:,} of {self.pairs_trained:,} pairs trained had no "
+                "synthesised negative and used the base sampler's alone"
+            )
+        return lines
+
+
+def train(
+    config: ModelConfig,
+    interactions: Interactions,
+    seed: int,
+    language: LanguageArtefacts | None,
+    folder: Path,
+    progress: Progress | None = None,
+) -> TrainReport:
+    """Train one model with one seed; keep the epoch that is best on validation.
+
+    A run that was interrupted goes on from ``folder``'s checkpoint and ends with the same
+    parameters as one that was not: the random numbers of an epoch depend on the seed and the
+    epoch alone.
+
+    Parameters
+    ----------
+    config
+        Backbone, sampler, losses and optimisation.
+    interactions
+        Trains on ``train``, stops on ``valid``; ``test`` is not read.
+    seed
+        Of initial parameters, order and negatives.
+    language
+        Synthesised negatives and item vectors, for a model that uses them.
+    folder
+        Receives ``model.safetensors`` and ``report.json``.
+    progress
+        Called with a text, the epochs done and the epochs at most.
+    """
+    device = pick_device(config.training.device)
+    learner = build_learner(config, interactions, seed, language, device)
+    optimizer = torch.optim.Adam(learner.parameters(), lr=config.training.lr)
+    facts: dict[str, Any] = {"history": [], "best_epoch": 0, "best": -1.0, "epoch": 0, "seconds": 0}
+    best: State = {}
+    if resumed := read_checkpoint(folder / CHECKPOINT, learner, optimizer):
+        best, facts = resumed
+    limits = config.training
+    epoch = facts["epoch"]
+    while epoch < limits.epochs and not _stale(facts, limits):
+        epoch += 1
+        start = time.perf_counter()
+        row = _run_epoch(learner, optimizer, interactions, seed, epoch, device)
+        facts["seconds"] += time.perf_counter() - start
+        if epoch % limits.evaluate_every == 0 or epoch == limits.epochs:
+            with torch.no_grad():
+                recall = recall_at(
+                    learner.backbone.embeddings(), interactions, "valid", _STOPPING_K
+                )
+            row["valid_recall"] = recall
+            if recall > facts["best"]:
+                best = {name: value.clone() for name, value in learner.state_dict().items()}
+                facts |= {"best": recall, "best_epoch": epoch}
+            facts["history"].append(row)
+            facts["epoch"] = epoch
+            write_checkpoint(folder / CHECKPOINT, learner, optimizer, best, facts)
+        else:
+            facts["history"].append(row)
+        if progress:
+            progress(f"validation Recall@{_STOPPING_K} {facts['best']:.4f}", epoch, limits.epochs)
+    learner.load_state_dict(best)
+    with torch.no_grad():
+        TrainedModel(learner.backbone.embeddings().detach(), best).save(folder)
+    report = _report(facts, interactions)
+    write_atomically(folder / "report.json", report.model_dump_json(indent=1).encode())
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    return report
+
+
+def pretrain(
+    backbone: BackboneConfig,
+    training: TrainingConfig,
+    interactions: Interactions,
+    epochs: int,
+    seed: int,
+    progress: Progress | None = None,
+) -> EmbeddingView:
+    """Train the CF model that supervises synthesis: uniform negatives, a fixed number of epochs.
+
+    Neither validation nor test is read, so nothing of them can reach the language model.
+    """
+    device = pick_device(training.device)
+    config = ModelConfig(backbone=backbone, training=training)
+    learner = build_learner(config, interactions, seed, None, device)
+    optimizer = torch.optim.Adam(learner.parameters(), lr=training.lr)
+    for epoch in range(1, epochs + 1):
+        _run_epoch(learner, optimizer, interactions, seed, epoch, device)
+        if progress:
+            progress("pretraining the CF model", epoch, epochs)
+    with torch.no_grad():
+        return learner.backbone.embeddings().detach()
+
+
+def _run_epoch(
+    learner: Learner,
+    optimizer: torch.optim.Optimizer,
+    interactions: Interactions,
+    seed: int,
+    epoch: int,
+    device: torch.device,
+) -> dict[str, float]:
+    """One pass over the training pairs; gives the mean of each part of the loss, and counts."""
+    order = torch.Generator().manual_seed(_epoch_seed(seed, epoch))
+    negatives = torch.Generator(device).manual_seed(_epoch_seed(seed, epoch) + 1)
+    batch_size = learner.config.training.batch_size
+    totals: dict[str, torch.Tensor] = {}
+    for batch in epoch_batches(interactions, batch_size, order, device):
+        loss, parts = learner.loss(batch, negatives)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        for name, value in parts.items():
+            totals[name] = totals.get(name, torch.zeros((), device=device)) + value
+    n_batches = math.ceil(interactions.train.nnz / batch_size)
+    row = {
+        name: value.item() if name == "missing" else value.item() / n_batches
+        for name, value in totals.items()
+    }
+    if not all(map(math.isfinite, row.values())):
+        raise HnlmrecError(
+            f"the loss is not finite in epoch {epoch} ({row})",
+            where="training",
+            mend="lower training.lr",
+        )
+    return {"epoch": epoch, **row}
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return seed * 1_000_003 + 2 * epoch
+
+
+def _stale(facts: dict[str, Any], limits: TrainingConfig) -> bool:
+    without_gain = facts["epoch"] - facts["best_epoch"]
+    return bool(without_gain >= limits.patience * limits.evaluate_every)
+
+
+def _report(facts: dict[str, Any], interactions: Interactions) -> TrainReport:
+    epochs = facts["epoch"]
+    return TrainReport(
+        best_epoch=facts["best_epoch"],
+        epochs=epochs,
+        valid_recall=facts["best"],
+        missing_negatives=int(sum(row.get("missing", 0) for row in facts["history"])),
+        pairs_trained=interactions.train.nnz * epochs,
+        seconds_per_epoch=facts["seconds"] / max(epochs, 1),
+        history=facts["history"],
+    )
