@@ -63,8 +63,8 @@ def timed(kernel: str, work: float, unit: str, run: Callable[[], object]) -> Res
 def bandwidth() -> list[Result]:
     """Measure memory as STREAM's triad does: ``a = b + s * c`` on arrays far beyond the caches."""
     a, b, c = (torch.ones(2**25) for _ in range(3))
-    gigabytes = 3 * a.nbytes / 1e9
-    return [timed("triad (bandwidth probe)", gigabytes, "GB/s", lambda: torch.add(b, c, alpha=2, out=a))]  # fmt: skip
+    triad = timed("triad", 3 * a.nbytes / 1e9, "GB/s", lambda: torch.add(b, c, alpha=2, out=a))
+    return [triad]
 
 
 def propagation(train: sp.csr_array, dim: int, generator: torch.Generator) -> list[Result]:
@@ -106,12 +106,12 @@ def sampling(
     pair_users = np.repeat(np.arange(train.shape[0]), np.diff(train.indptr))
     keys = pair_users * n_items + train.indices
     users = rng.choice(pair_users, 8192)
-    users_torch, repeated = torch.from_numpy(users), np.repeat(users, 8)
+    batch, repeated = torch.from_numpy(users), np.repeat(users, 8)
     millions = len(repeated) / 1e6
     return [
-        timed("r-th un-interacted (ours)", millions, "Mneg/s", lambda: pool.sample(users_torch, 8, generator)),
+        timed("complement (ours)", millions, "Mneg/s", lambda: pool.sample(batch, 8, generator)),
         timed("numpy rejection", millions, "Mneg/s", lambda: reject(keys, repeated, n_items, rng)),
-    ]  # fmt: skip
+    ]
 
 
 def dense_ranking(users: np.ndarray, items: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -142,7 +142,7 @@ def main(
     threads: Annotated[int, typer.Option(help="threads of torch")] = 1,
     seed: Annotated[int, typer.Option(help="seed of everything random")] = 0,
 ) -> None:
-    """Print a table of throughput, ratio to the slowest of its group, and peak memory."""
+    """Print a table of times, throughputs, times relative to ours, and peak memory."""
     torch.set_num_threads(threads)
     rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     train = power_law(users, items, draws, rng)
@@ -152,8 +152,8 @@ def main(
         sampling(train, generator, rng),
         ranking(train, dim, generator),
     ]
-    title = f"{users:,} users, {items:,} items, {train.nnz:,} pairs, {dim} dimensions, threads: {threads}"
-    table = Table("kernel", title=title)
+    sizes = f"{users:,} users, {items:,} items, {train.nnz:,} pairs, {dim} dimensions"
+    table = Table("kernel", title=f"{sizes}, torch threads: {threads}")
     for name in ("ms", "throughput", "times ours", "peak MiB"):
         table.add_column(name, justify="right")
     for group in groups:

@@ -7,6 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from hypothesis import settings
+
+# a slow or busy machine is no fault of the code, and CI must draw what a developer drew
+settings.register_profile("project", deadline=None, derandomize=True)
+settings.load_profile("project")
+# as many threads as the smallest machine that runs the tests: results depend on their number
+torch.set_num_threads(2)
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +32,20 @@ def shared_data() -> Callable[[str], Path]:
         return root / name
 
     return find
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a random two-layer language model."""
+    pytest.importorskip("transformers", reason="needs the llm extra")
+    from tiny_language_model import build_tiny_language_model
+
+    return build_tiny_language_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the files of a small dataset."""
+    from synthetic import write_files
+
+    return write_files(tmp_path_factory.mktemp("data"))

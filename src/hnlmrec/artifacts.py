@@ -77,6 +77,10 @@ class RunFolder:
 
     def up_to_date(self, name: str, key: str) -> bool:
         """Whether the stage finished with this key and all its files are there in full size."""
+        work = self.stage(name).with_name(f"{self.stage(name).name}.partial")
+        if (work / RECORD).is_file():
+            # the record is written last: a kill came between it and the renaming
+            _replace_folder(work, self.stage(name))
         record = self.record(name)
         return (
             record is not None
@@ -123,7 +127,7 @@ class RunFolder:
         What the block appends to ``lines`` is kept in the record.
         """
         final = self.stage(name)
-        work = final.with_name(final.name + ".partial")
+        work = final.with_name(f"{final.name}.partial")
         key_file = work / "key"
         if not (key_file.is_file() and key_file.read_text() == key):
             shutil.rmtree(work, ignore_errors=True)

@@ -85,7 +85,7 @@ class LanguageConfig(Section):
     )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
     batch_tokens: int = Field(2048, ge=64, description="token budget of an encoding batch")
-    max_tokens: int = Field(64, ge=8, description="tokens kept of a query or a text")
+    max_tokens: int = Field(48, ge=8, description="tokens kept of a query or a text")
 
 
 class ProfileConfig(Section):
@@ -362,7 +362,9 @@ class RunConfig(Section):
 
     def to_yaml(self) -> str:
         """The whole tree, defaults included, as YAML that reads back to the same config."""
-        text: str = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        text: str = yaml.safe_dump(
+            self.model_dump(mode="json"), sort_keys=False, allow_unicode=True
+        )
         return text
 
 
@@ -403,8 +405,7 @@ def _explain(error: ValidationError) -> str:
     """Each wrong key with its reason, one after the other."""
     lines = []
     for item in error.errors(include_url=False):
-        # pydantic puts the tag of a union into the path; a user never wrote it
-        key = ".".join(str(part) for part in item["loc"] if part not in _TAGS) or "the whole"
+        key = _written_key(item["loc"]) or "the whole"
         reason = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             reason = "there is no such key"
@@ -414,4 +415,12 @@ def _explain(error: ValidationError) -> str:
     return "; ".join(lines)
 
 
-_TAGS = {"uniform", "dns", "semantic"}
+def _written_key(path: tuple[int | str, ...]) -> str:
+    """A pydantic path as the user wrote it: without the tag behind a key that holds a union."""
+    unions = ("sampler", "base")
+    kept = [
+        part
+        for before, part in zip((None, *path), path, strict=False)
+        if before not in unions or part not in ("uniform", "dns", "semantic")
+    ]
+    return ".".join(map(str, kept))

@@ -7,12 +7,16 @@ import torch
 from hnlmrec.errors import ConfigError
 
 
-def pick_device(name: str) -> torch.device:
-    """The device of that name; ``auto`` takes CUDA, then MPS, then the CPU."""
+def pick_device(name: str, *, sparse: bool = False) -> torch.device:
+    """The device of that name; ``auto`` takes CUDA, then MPS, then the CPU.
+
+    ``sparse`` leaves MPS out of ``auto``: it has no sparse CSR, which propagation needs.
+    """
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        mps = torch.backends.mps.is_available() and not sparse
+        return torch.device("mps" if mps else "cpu")
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

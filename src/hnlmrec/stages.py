@@ -169,7 +169,7 @@ def train_stage(context: Context, folder: Path, name: str, seed: int) -> list[st
 
 def evaluate_stage(context: Context, folder: Path, name: str, seed: int, trained: str) -> list[str]:
     """Rank all items for the test users, and look at the negatives that training used."""
-    from hnlmrec.evaluation.assess import assess
+    from hnlmrec.studies.assess import assess
     from hnlmrec.training import TrainedModel
 
     model = context.config.models[name]

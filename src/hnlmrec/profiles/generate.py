@@ -187,15 +187,15 @@ def _table(
     templates: list[str], requests: dict[int, Request], answers: dict[int, str]
 ) -> pl.DataFrame:
     """Lay the accepted answers over the templates; a rejected one leaves its reason."""
-    overlaid = []
+    overlaid: list[tuple[int, str, str, str, str | None]] = []
     for index, request in requests.items():
         try:
             profile = parse(answers[index])
             check_grounded(profile, request.data, request.wording.example)
-            row = (index, profile.summarization, profile.reasoning, "llm", None)
         except RejectedAnswerError as error:
-            row = (index, templates[index], "", "fallback", str(error))
-        overlaid.append(row)
+            overlaid.append((index, templates[index], "", "fallback", str(error)))
+        else:
+            overlaid.append((index, profile.summarization, profile.reasoning, "llm", None))
     plain = pl.DataFrame(
         {"index": np.arange(len(templates)), "summarization": templates}, schema_overrides=COLUMNS
     ).with_columns(reasoning=pl.lit(""), source=pl.lit("template"), reason=pl.lit(None, pl.String))

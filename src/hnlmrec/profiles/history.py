@@ -7,6 +7,8 @@ import polars as pl
 
 from hnlmrec.data.interactions import Interactions, ItemTexts
 
+_CATEGORIES = 4
+
 
 def training_items(interactions: Interactions, texts: ItemTexts, seed: int) -> pl.DataFrame:
     """List the training items of every user in a random order that depends on the seed alone.
@@ -26,4 +28,24 @@ def training_items(interactions: Interactions, texts: ItemTexts, seed: int) -> p
         .sort("user", "order")
         .drop("order")
         .join(catalogue, on="item", how="left", maintain_order="left")
+    )
+
+
+def dominant_categories(trained: pl.DataFrame) -> pl.DataFrame:
+    """Name the commonest categories of each user's training items, the commonest first.
+
+    Returns
+    -------
+    Columns ``user`` and ``categories`` (one string); users whose items have none are left out.
+    """
+    counted = (
+        trained.select("user", category=pl.col("categories").str.split(", "))
+        .explode("category")
+        .filter(pl.col("category") != "")
+        .group_by("user", "category")
+        .len()
+        .sort("user", "len", "category", descending=[False, True, False])
+    )
+    return counted.group_by("user", maintain_order=True).agg(
+        categories=pl.col("category").head(_CATEGORIES).str.join(", ")
     )

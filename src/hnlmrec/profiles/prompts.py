@@ -11,6 +11,7 @@ import polars as pl
 
 from hnlmrec.data.interactions import ItemTexts
 from hnlmrec.language.protocol import Message
+from hnlmrec.profiles.history import dominant_categories
 from hnlmrec.profiles.text import plain
 
 _REVIEWS = 2
@@ -50,10 +51,10 @@ ITEM = Wording(
 USER = Wording(
     system=f"You describe the taste of one user from items that the user liked. {_RULES}",
     question="Describe the taste of this user.",
-    example_data={"liked": ["The Copper Kettle (Cookware, Antiques)", "Oak Bowl (Cookware)"]},
+    example_data={"categories": "Cookware, Antiques", "liked": ["The Copper Kettle", "Oak Bowl"]},
     example_answer={
-        "summarization": "Prefers traditional cookware and antique kitchen pieces.",
-        "reasoning": "Both liked items are Cookware.",
+        "summarization": "This user likes traditional cookware and antique kitchen pieces.",
+        "reasoning": "The categories are Cookware and Antiques.",
     },
 )
 
@@ -84,8 +85,8 @@ def item_requests(
     said = _reviews_of("item", items, reviews)
     rows = texts.frame[items.tolist()].to_dicts()
     return [
-        _request(ITEM, {**row, "reviews": said.get(int(item), [])})
-        for item, row in zip(items, rows, strict=True)
+        _request(ITEM, {**row, "reviews": said.get(item, [])})
+        for item, row in zip(items.tolist(), rows, strict=True)
     ]
 
 
@@ -106,17 +107,19 @@ def user_requests(
         Items quoted at most.
     """
     said = _reviews_of("user", users, reviews)
-    with_categories = pl.format("{} ({})", "title", "categories")
-    named = pl.when(pl.col("categories") != "").then(with_categories).otherwise("title")
-    liked = dict(
-        trained.filter(pl.col("user").is_in(users.tolist()))
-        .group_by("user")
-        .agg(named.head(history))
-        .iter_rows()
-    )
+    trained = trained.filter(pl.col("user").is_in(users.tolist()))
+    categories = dict(dominant_categories(trained).iter_rows())
+    liked = dict(trained.group_by("user").agg(pl.col("title").head(history)).iter_rows())
     return [
-        _request(USER, {"liked": liked.get(int(u), []), "reviews": said.get(int(u), [])})
-        for u in users
+        _request(
+            USER,
+            {
+                "categories": categories.get(user, ""),
+                "liked": liked.get(user, []),
+                "reviews": said.get(user, []),
+            },
+        )
+        for user in users.tolist()
     ]
 
 

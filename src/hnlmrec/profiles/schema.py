@@ -15,12 +15,17 @@ _SKELETON_TOKENS = 16
 _CHARACTERS_A_TOKEN = 3
 _SUMMARY_SHARE = 0.6
 _COPIED_SHARE = 0.5
+_DISTINCT_SHARE = 0.5
+# words that any answer may use: they say nothing of where it comes from
 _COMMON = frozenset(
-    "about also and any are both categories category enjoy enjoyed enjoys for from fan fans film "
-    "films good great has have her his into item items its kind like liked likes likely love many "
-    "more most movie movies not one other people product products series shows some story such "
-    "that the their them they this title titles type user users various very was well were what "
-    "which who will with would you".split()
+    re.findall(
+        r"\w+",
+        """about also and any are both categories category enjoy enjoyed enjoys for from fan fans
+        film films good great has have her his into item items its kind like liked likes likely
+        love many more most movie movies not one other people product products series shows some
+        story such that the their them they this title titles type user users various very was
+        well were what which who will with would you""",
+    )
 )
 
 
@@ -59,7 +64,7 @@ def parse(answer: str) -> Profile:
     Raises
     ------
     RejectedAnswerError
-        When it is not a complete profile of at most `MAX_WORDS` words.
+        When it is not a complete profile, has more than `MAX_WORDS` words, or goes in circles.
     """
     try:
         profile = Profile.model_validate_json(answer)
@@ -71,13 +76,16 @@ def parse(answer: str) -> Profile:
     )
     if not profile.summarization:
         raise RejectedAnswerError("empty summarization")
-    if len(profile.summarization.split()) > MAX_WORDS:
+    words = profile.summarization.lower().split()
+    if len(words) > MAX_WORDS:
         raise RejectedAnswerError(f"summarization of more than {MAX_WORDS} words")
+    if len(set(words)) < _DISTINCT_SHARE * len(words):
+        raise RejectedAnswerError("repeats itself")
     return profile
 
 
 def check_grounded(profile: Profile, data: str, example: str) -> None:
-    """Refuse a summarization that does not come from its data: small models copy examples.
+    """Refuse an answer that does not come from its data: small models copy examples.
 
     Parameters
     ----------
@@ -91,13 +99,16 @@ def check_grounded(profile: Profile, data: str, example: str) -> None:
     Raises
     ------
     RejectedAnswerError
-        When half of its content words are the example's and not the data's, or none is the data's.
+        When half of a text's content words are the example's and not the data's, or no content
+        word of the summarization is the data's.
     """
-    said, known = content_words(profile.summarization), content_words(data)
-    copied = said & content_words(example) - known
-    if len(copied) >= _COPIED_SHARE * max(len(said), 1):
-        raise RejectedAnswerError("repeats the example")
-    if not said & known:
+    known = content_words(data)
+    foreign = content_words(example) - known
+    for text in (profile.summarization, profile.reasoning):
+        said = content_words(text)
+        if said and len(said & foreign) >= _COPIED_SHARE * len(said):
+            raise RejectedAnswerError("repeats the example")
+    if not content_words(profile.summarization) & known:
         raise RejectedAnswerError("shares no word with its data")
 
 

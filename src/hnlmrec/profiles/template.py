@@ -8,9 +8,9 @@ from __future__ import annotations
 import polars as pl
 
 from hnlmrec.data.interactions import ItemTexts
+from hnlmrec.profiles.history import dominant_categories
 
-_CATEGORIES = 4
-_TITLE_CHARACTERS = 160
+_TITLE_CHARACTERS = 80
 
 
 def item_templates(texts: ItemTexts) -> list[str]:
@@ -31,7 +31,9 @@ def item_templates(texts: ItemTexts) -> list[str]:
 
 
 def user_templates(trained: pl.DataFrame, n_users: int, history: int) -> list[str]:
-    """Compose e.g. ``Likes Drama (12), Comedy (7). Enjoyed Fargo (1996); Heat (1995).``
+    """Compose e.g. ``Likes Drama, Comedy. Enjoyed Fargo (1996); Heat (1995).`` for every user.
+
+    The categories are the user's commonest, the commonest first.
 
     Parameters
     ----------
@@ -47,26 +49,10 @@ def user_templates(trained: pl.DataFrame, n_users: int, history: int) -> list[st
     enjoyed = pl.when(pl.col("titles").is_not_null()).then("Enjoyed " + pl.col("titles") + ".")
     text = pl.concat_str(likes, enjoyed, separator=" ", ignore_nulls=True)
     return (
-        users.join(_dominant_categories(trained), on="user", how="left", maintain_order="left")
+        users.join(dominant_categories(trained), on="user", how="left", maintain_order="left")
         .join(_some_titles(trained, history), on="user", how="left", maintain_order="left")
         .select(text=pl.when(text != "").then(text).otherwise(pl.lit("Nothing is known.")))["text"]
         .to_list()
-    )
-
-
-def _dominant_categories(trained: pl.DataFrame) -> pl.DataFrame:
-    """The commonest categories of each user with their counts, as one string."""
-    counted = (
-        trained.select("user", category=pl.col("categories").str.split(", "))
-        .explode("category")
-        .filter(pl.col("category") != "")
-        .group_by("user", "category")
-        .len()
-        .sort("user", "len", "category", descending=[False, True, False])
-    )
-    named = pl.format("{} ({})", "category", "len")
-    return counted.group_by("user", maintain_order=True).agg(
-        categories=named.head(_CATEGORIES).str.join(", ")
     )
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from hnlmrec.artifacts import RunFolder, write_atomically
 from hnlmrec.config import RunConfig
-from hnlmrec.evaluation.assess import PER_USER, Assessment
+from hnlmrec.studies.assess import PER_USER, Assessment
 from hnlmrec.evaluation.evaluate import Evaluation
 from hnlmrec.evaluation.significance import compare as test_against
 from hnlmrec.stage_names import evaluate_name

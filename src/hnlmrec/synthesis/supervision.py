@@ -74,7 +74,7 @@ class Supervision:
         allowed = candidates != NONE
         known = candidates.clamp(min=0)
         if self.config.strategy == "semantic":
-            allowed &= ~self._pool.contains(users[:, None].expand_as(known), known)
+            allowed &= self._pool.contains(users[:, None], known)
         logits = torch.zeros(candidates.shape)
         if self.config.strategy != "cf":
             near = self._vectors[known] @ self._vectors[items].unsqueeze(2)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from hnlmrec.alignment import Adapter, ItemAlignment
 from hnlmrec.backbones import Backbone, build_backbone
@@ -15,7 +14,7 @@ from hnlmrec.config import ModelConfig, SemanticConfig
 from hnlmrec.data.interactions import Interactions
 from hnlmrec.errors import ConfigError
 from hnlmrec.losses import RANKING_LOSSES, contrastive
-from hnlmrec.negatives import NegativeSampler, PairBatch, Uninteracted, build_base
+from hnlmrec.negatives import NegativeSampler, PairBatch, Uninteracted, build_base, lookup
 from hnlmrec.negatives.semantic import Semantic
 from hnlmrec.synthesis.controls import build_source
 from hnlmrec.synthesis.store import NegativeStore
@@ -79,8 +78,8 @@ class Learner(nn.Module):
         """
         view = self.backbone.embeddings()
         negatives = self.sampler.sample(batch, view, generator)
-        users = F.embedding(batch.users, view.users)
-        positives = F.embedding(batch.positives, view.items)
+        users = lookup(view.users, batch.users)
+        positives = lookup(view.items, batch.positives)
         parts = {"ranking": self.ranking_loss(users, positives, negatives.embeddings)}
         parts["l2"] = self.config.training.l2 * self.backbone.l2(
             batch.users, batch.positives, negatives.items

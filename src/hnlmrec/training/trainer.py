@@ -82,7 +82,7 @@ def train(
     progress
         Called with a text, the epochs done and the epochs at most.
     """
-    device = pick_device(config.training.device)
+    device = pick_device(config.training.device, sparse=True)
     learner = build_learner(config, interactions, seed, language, device)
     optimizer = torch.optim.Adam(learner.parameters(), lr=config.training.lr)
     facts: dict[str, Any] = {"history": [], "best_epoch": 0, "best": -1.0, "epoch": 0, "seconds": 0}
@@ -133,7 +133,7 @@ def pretrain(
 
     Neither validation nor test is read, so nothing of them can reach the language model.
     """
-    device = pick_device(training.device)
+    device = pick_device(training.device, sparse=True)
     config = ModelConfig(backbone=backbone, training=training)
     learner = build_learner(config, interactions, seed, None, device)
     optimizer = torch.optim.Adam(learner.parameters(), lr=training.lr)
