@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, Self
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from hnlmrec.config import LanguageConfig
@@ -63,7 +64,7 @@ class LocalLanguageModel:
                 folder, dtype=pick_dtype(config.dtype, device), use_safetensors=True
             )
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise ModelError(
                 f"transformers cannot load this model ({error})",
                 where=str(folder),
@@ -103,14 +104,19 @@ class LocalLanguageModel:
         """Size of a hidden state."""
         return int(self.network.config.hidden_size)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """Give the mean of each text's last hidden states, float32 ``[n, width]``, on the CPU."""
-        vectors = torch.empty(len(texts), self.width)
+        """Give the mean of each text's last hidden states, float32 ``[n, width]``, on the CPU.
+
+        A text without tokens gives zeros.
+        """
+        vectors = torch.zeros(len(texts), self.width)
         if not texts:
             return vectors
         ids = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
         for batch in token_batches([len(row) for row in ids], self.batch_tokens):
+            if not ids[batch[0]]:
+                continue  # the longest text of the batch is empty
             inputs = self.tokenizer.pad(
                 {"input_ids": [ids[row] for row in batch]},
                 padding_side="right",

@@ -108,7 +108,7 @@ class VectorTable:
 
     def read_all(self) -> Tensor:
         """All rows as float32 ``[n, width]``: for tables of items, not of users or pairs."""
-        return torch.from_numpy(np.asarray(self._vectors)).float()
+        return torch.from_numpy(self._vectors.astype(np.float32))
 
 
 def _read_meta(path: Path) -> dict[str, Any] | None:

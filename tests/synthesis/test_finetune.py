@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from synthesis_cases import load_language, synthesis_config
+
+from hnlmrec.data.interactions import Interactions
+from hnlmrec.errors import ArtifactError
+from hnlmrec.synthesis.finetune import (
+    ITEM_STATES,
+    USER_STATES,
+    SynthesisInputs,
+    finetune,
+    load_item_vectors,
+)
+from hnlmrec.synthesis.model import FILE
+from hnlmrec.synthesis.pairs import PairSampler
+from hnlmrec.synthesis.store import NegativeStore
+from hnlmrec.synthesis.synthesize import synthesize
+from hnlmrec.synthesis.vectors import VectorTable
+
+MODES = ("amortized", "pairwise")
+
+
+class _Stopped(Exception):
+    pass
+
+
+def _stop_at(text: str, n: int) -> Callable[[str, int, int], None]:
+    """A progress callback that interrupts at the n-th call of a kind."""
+    calls = 0
+
+    def progress(what: str, done: int, total: int) -> None:
+        nonlocal calls
+        calls += text in what
+        if text in what and calls == n:
+            raise _Stopped
+
+    return progress
+
+
+@pytest.fixture
+def tune(tiny_model: Path, inputs: SynthesisInputs) -> Callable[..., Path]:
+    def run(folder: Path, mode: str = "amortized", progress=None, inputs=inputs) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        config = synthesis_config(mode)
+        finetune(config, inputs, load_language(tiny_model), folder, 0, progress)
+        return folder
+
+    return run
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_fine_tuning_changes_what_it_should_and_lowers_the_held_out_loss(
+    mode: str, tune: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = tune(tmp_path, mode)
+    tensors = load_file(folder / FILE)
+    changed = [name for name in tensors if "lora_B" in name]
+    assert changed
+    report = json.loads((folder / "report.json").read_text())
+    phase = report["phases"]["head" if mode == "amortized" else "lora"]
+    assert phase["after"]["loss"] < phase["before"]["loss"]
+    # LoRA's B starts at zero: a step was kept that moved it
+    if report["phases"]["lora"]["best_step"] > 0:
+        assert all(tensors[name].abs().sum() > 0 for name in changed)
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    for name in ("loss", "margin", "accuracy", "mi_bound", "distinct"):
+        assert all(np.isfinite(row[name]) for row in rows)
+    assert {(row["phase"], row["part"]) for row in rows} >= {
+        ("lora", "train"),
+        ("lora", "held_out"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "n"),
+    [
+        ("encoding item texts", 1),
+        ("fine-tuning", 1),
+        ("fine-tuning", 3),
+        ("encoding users", 1),
+        ("training the amortized head", 6),
+    ],
+)
+def test_an_interrupted_fine_tuning_ends_like_one_that_was_not(
+    text: str, n: int, tune: Callable[..., Path], tmp_path: Path
+) -> None:
+    whole = tune(tmp_path / "whole")
+    with pytest.raises(_Stopped):
+        tune(tmp_path / "stopped", progress=_stop_at(text, n))
+    resumed = tune(tmp_path / "stopped")
+    assert (resumed / FILE).read_bytes() == (whole / FILE).read_bytes()
+    for name in (USER_STATES, ITEM_STATES):
+        pair = [VectorTable.open(folder / name).read_all() for folder in (whole, resumed)]
+        assert torch.equal(*pair)
+
+
+def test_held_out_labels_leave_no_trace(
+    tune: Callable[..., Path], inputs: SynthesisInputs, tmp_path: Path
+) -> None:
+    real = inputs.interactions
+    other = Interactions(real.user_ids, real.item_ids, real.train, real.test[::-1], real.valid * 0)
+    first = tune(tmp_path / "a")
+    second = tune(tmp_path / "b", inputs=replace(inputs, interactions=other))
+    assert (first / FILE).read_bytes() == (second / FILE).read_bytes()
+
+
+def test_item_vectors_are_centred_before_they_are_scaled(
+    tune: Callable[..., Path], tmp_path: Path
+) -> None:
+    vectors = load_item_vectors(tune(tmp_path))
+    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(len(vectors)))
+    # without centring nearly all cosines would be close to 1
+    assert (vectors @ vectors.T).fill_diagonal_(0).mean().abs() < 0.1
+
+
+def test_held_out_pairs_never_train(interactions: Interactions) -> None:
+    pairs = PairSampler(interactions, 0.2, 0)
+    random = np.random.default_rng(0)
+    drawn = np.concatenate(
+        [pairs.by_user(5, 3, random) for _ in range(100)] + [pairs.any(20, random)]
+    )
+    assert not np.isin(drawn, pairs.held_out).any()
+    assert len(pairs.held_out) == round(0.2 * interactions.train.nnz)
+    assert set(pairs.training) | set(pairs.held_out) == set(range(interactions.train.nnz))
+    users, items = pairs.pairs(drawn)
+    assert interactions.train.toarray()[users, items].all()
+
+
+def test_a_batch_by_user_holds_at_most_so_many_users_and_pairs_of_each(
+    interactions: Interactions,
+) -> None:
+    pairs = PairSampler(interactions, 0.1, 0)
+    users, _ = pairs.pairs(pairs.by_user(5, 3, np.random.default_rng(1)))
+    counts = users.unique(return_counts=True)[1]
+    assert len(counts) <= 5
+    assert counts.max() <= 3
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_interrupted_synthesis_ends_like_one_that_was_not(
+    mode: str,
+    tune: Callable[..., Path],
+    tiny_model: Path,
+    inputs: SynthesisInputs,
+    tmp_path: Path,
+) -> None:
+    tuned = tune(tmp_path / "tuned", mode)
+
+    def run(name: str, progress=None) -> Path:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        language = load_language(tiny_model)
+        config = synthesis_config(mode)
+        report = synthesize(config, inputs, language, tuned, folder, 0, progress)
+        assert report.coverage == 1
+        return folder
+
+    whole = run("whole")
+    with pytest.raises(_Stopped):
+        run("stopped", _stop_at("synthesising", 2))
+    partial = NegativeStore.create(
+        tmp_path / "stopped", inputs.interactions, load_language(tiny_model).width
+    )
+    assert partial.table.coverage() == pytest.approx(100 / inputs.interactions.train.nnz)
+    resumed = run("stopped")
+    assert (whole / "negatives.f16").read_bytes() == (resumed / "negatives.f16").read_bytes()
+    assert (whole / "report.json").read_text() == (resumed / "report.json").read_text()
+
+
+def test_an_adapter_of_another_form_is_refused(
+    tune: Callable[..., Path], tiny_model: Path, inputs: SynthesisInputs, tmp_path: Path
+) -> None:
+    tuned = tune(tmp_path / "tuned", "pairwise")
+    config = synthesis_config("pairwise", pooling="last")
+    language = load_language(tiny_model)
+    with pytest.raises(ArtifactError, match=r"pooling.*mean.*not as.*last"):
+        synthesize(config, inputs, language, tuned, tmp_path, 0)
