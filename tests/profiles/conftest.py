@@ -1,35 +1,9 @@
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
-
-import numpy as np
-import polars as pl
 import pytest
-import torch
 
 from hnlmrec.data import Interactions, ItemTexts
-from hnlmrec.language import Prompt
-
-TITLES = ["Fargo", "Heat", "Alien", "Babe", "Seven", "Emma"]
-CATEGORIES = ["Crime, Drama", "Crime", "Horror", "Comedy", "Crime, Thriller", "Drama, Romance"]
-
-
-def text_frame(**columns: list[str]) -> pl.DataFrame:
-    """Item texts with what is not given left empty."""
-    n = len(next(iter(columns.values())))
-    fields = ("title", "brand", "categories", "description")
-    return pl.DataFrame({field: columns.get(field, [""] * n) for field in fields})
-
-
-def make_interactions(
-    pairs: list[tuple[int, int, int]], n_users: int, n_items: int
-) -> Interactions:
-    """From (user, item, split) triples; splits are 0, 1, 2."""
-    users, items, split = (np.array(column, np.int32) for column in zip(*pairs, strict=True))
-    ids = [pl.Series([str(index) for index in range(n)]) for n in (n_users, n_items)]
-    return Interactions.from_pairs(ids[0], ids[1], users, items, split)
+from profile_cases import CATEGORIES, TITLES, make_interactions, text_frame
 
 
 @pytest.fixture
@@ -43,46 +17,3 @@ def interactions() -> Interactions:
     train = [(0, 0), (0, 1), (0, 4), (1, 2), (1, 3), (2, 0), (2, 5)]
     held_out = [(0, 2, 1), (0, 3, 2), (1, 0, 1), (2, 1, 2), (3, 3, 2)]
     return make_interactions([(u, i, 0) for u, i in train] + held_out, 4, 6)
-
-
-def data_of(prompt: Prompt) -> dict[str, Any]:
-    """What a prompt quotes."""
-    block = prompt[-1]["content"].split("<data>")[1].split("</data>")[0]
-    data: dict[str, Any] = json.loads(block)
-    return data
-
-
-def good_answer(prompt: Prompt) -> str:
-    """An answer that uses the words of its data."""
-    return json.dumps({"summarization": f"Liked for {data_of(prompt)}", "reasoning": "Says so."})
-
-
-class FakeLanguageModel:
-    """Answers by a function, and remembers what it was asked."""
-
-    name = "fake"
-    width = 2
-
-    def __init__(self, reply: Callable[[Prompt], str] = good_answer) -> None:
-        self.reply = reply
-        self.asked: list[Prompt] = []
-        self.loads = 0
-
-    def __call__(self) -> FakeLanguageModel:
-        self.loads += 1
-        return self
-
-    def encode(self, texts: Sequence[str]) -> torch.Tensor:
-        raise AssertionError("profiles are not encoded here")
-
-    def generate_json(
-        self,
-        prompts: Sequence[Prompt],
-        schema: dict[str, Any],
-        *,
-        max_new_tokens: int,
-        batch_size: int,
-    ) -> Iterator[str]:
-        for prompt in prompts:
-            self.asked.append(prompt)
-            yield self.reply(prompt)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import TITLES, FakeLanguageModel, data_of, good_answer, make_interactions
 
 from hnlmrec.config import ProfileConfig
 from hnlmrec.data import Interactions, ItemTexts
@@ -15,6 +14,7 @@ from hnlmrec.language import Prompt
 from hnlmrec.profiles import ProfileReport, Profiles, generate_profiles
 from hnlmrec.profiles.answers import AnswerFile
 from hnlmrec.profiles.prompts import ITEM
+from profile_cases import TITLES, FakeLanguageModel, data_of, good_answer, make_interactions
 
 ALL = ProfileConfig(generator="llm")
 SAMPLE = ProfileConfig(llm_sample_users=1, llm_sample_items=2)

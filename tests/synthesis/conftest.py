@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from synthesis_cases import DIM, load_language
-from synthetic import GENRES, N_ITEMS, N_USERS
-from synthetic import interactions as small_interactions
 
 from hnlmrec.data.interactions import Interactions
 from hnlmrec.language.local import LocalLanguageModel
 from hnlmrec.negatives import EmbeddingView
 from hnlmrec.synthesis.finetune import SynthesisInputs
+from synthesis_cases import DIM, load_language
+from synthetic import GENRES, N_ITEMS, N_USERS
+from synthetic import interactions as small_interactions
 
 
 @pytest.fixture

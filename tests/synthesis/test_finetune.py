@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from synthesis_cases import load_language, synthesis_config
 
 from hnlmrec.data.interactions import Interactions
 from hnlmrec.errors import ArtifactError
@@ -25,6 +24,7 @@ from hnlmrec.synthesis.pairs import PairSampler
 from hnlmrec.synthesis.store import NegativeStore
 from hnlmrec.synthesis.synthesize import synthesize
 from hnlmrec.synthesis.vectors import VectorTable
+from synthesis_cases import load_language, synthesis_config
 
 MODES = ("amortized", "pairwise")
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from synthesis_cases import DIM, load_language, synthesis_config
 
 from hnlmrec.language.local import LocalLanguageModel
 from hnlmrec.synthesis.query import QueryEncoder, pool
+from synthesis_cases import DIM, load_language, synthesis_config
 
 TEXTS = ["Likes drama.", "Action", "Film 3: Drama, Romance, and quite a few more words here"]
 

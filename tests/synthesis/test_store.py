@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from synthetic import interactions as small_interactions
 
 from hnlmrec.data.interactions import Interactions
 from hnlmrec.errors import ArtifactError
 from hnlmrec.synthesis.controls import Noise, Shuffled
 from hnlmrec.synthesis.store import NegativeStore
 from hnlmrec.synthesis.vectors import VectorTable
+from synthetic import interactions as small_interactions
 
 
 def test_round_trip_in_half_precision_and_what_is_missing(

@@ -4,7 +4,6 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from synthetic import N_ITEMS
 from torch.nn import functional as F
 
 from hnlmrec.config import SupervisionConfig
@@ -12,6 +11,7 @@ from hnlmrec.data.interactions import Interactions
 from hnlmrec.negatives import EmbeddingView
 from hnlmrec.synthesis.finetune import SynthesisInputs
 from hnlmrec.synthesis.supervision import NONE, Supervision, hardest_items, nearest_items
+from synthetic import N_ITEMS
 
 STRATEGIES = ("cf_semantic", "cf", "semantic", "random")
 

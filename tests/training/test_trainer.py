@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from synthetic import interactions as small_interactions
 
 from hnlmrec.config import BackboneConfig, ModelConfig, TrainingConfig
 from hnlmrec.data.interactions import Interactions
@@ -16,6 +15,7 @@ from hnlmrec.evaluation import evaluate
 from hnlmrec.synthesis.store import NegativeStore
 from hnlmrec.training import LanguageArtefacts, TrainedModel, build_learner, pretrain, train
 from hnlmrec.training.learner import epoch_batches
+from synthetic import interactions as small_interactions
 
 WIDTH = 6
 
@@ -124,9 +124,7 @@ def test_an_interrupted_run_ends_like_one_that_was_not(
     assert reports[0]["history"] == reports[1]["history"]
 
 
-def test_test_labels_leave_no_trace_in_training(
-    interactions: Interactions, tmp_path: Path
-) -> None:
+def test_test_labels_leave_no_trace_in_training(interactions: Interactions, tmp_path: Path) -> None:
     other = replace(interactions, test=interactions.test[::-1])
     _train(_config(), interactions, tmp_path / "a")
     _train(_config(), other, tmp_path / "b")

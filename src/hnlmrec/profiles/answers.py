@@ -25,7 +25,7 @@ class AnswerFile:
         text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         # what is appended must not continue a line that was cut short
         self._start = "" if text.endswith("\n") or not text else "\n"
-        for line in text.splitlines():
+        for line in text.split("\n"):
             try:
                 record = json.loads(line)
                 self._answers[record["key"]] = record["answer"]

@@ -11,10 +11,10 @@ from rich.table import Table
 
 from hnlmrec.artifacts import RunFolder, write_atomically
 from hnlmrec.config import RunConfig
-from hnlmrec.studies.assess import PER_USER, Assessment
 from hnlmrec.evaluation.evaluate import Evaluation
 from hnlmrec.evaluation.significance import compare as test_against
 from hnlmrec.stage_names import evaluate_name
+from hnlmrec.studies.assess import PER_USER, Assessment
 
 TABLE_CSV, TABLE_MD, TESTS_CSV = "table.csv", "table.md", "tests.csv"
 _TESTED = ("recall", "ndcg")

@@ -1,0 +1,5 @@
+"""``python -m hnlmrec``."""
+
+from hnlmrec.cli import main
+
+main()

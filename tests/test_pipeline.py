@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+from rich.console import Console
+
+from hnlmrec.config import RunConfig
+from hnlmrec.errors import ArtifactError, ConfigError
+from hnlmrec.pipeline import Pipeline
+from hnlmrec.reporting import Reporter
+from hnlmrec.studies.examples import examples
+from synthetic import N_USERS, small_config, small_tree, write_files
+
+pytestmark = pytest.mark.filterwarnings("ignore:Precision loss occurred")
+
+
+class _Stopped(Exception):
+    pass
+
+
+class _StoppingReporter(Reporter):
+    """Interrupts a stage at the n-th sign of progress in it."""
+
+    def __init__(self, stage: str, n: int) -> None:
+        super().__init__(Console(file=io.StringIO()))
+        self._wanted, self._n, self._here = stage, n, ""
+
+    def stage(self, name: str):
+        self._here = name
+        return super().stage(name)
+
+    def progress(self, text: str, done: int, total: int) -> None:
+        if self._here == self._wanted:
+            self._n -= 1
+            if self._n == 0:
+                raise _Stopped
+
+
+def _run(config: RunConfig, **options: bool) -> str:
+    out = io.StringIO()
+    pipeline = Pipeline(config, Reporter(Console(file=out, width=200)), **options)
+    pipeline.run(["compare"])
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def finished(
+    small_data: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[RunConfig, str]:
+    """A whole run, and what it printed."""
+    config = small_config(small_data, tiny_model, tmp_path_factory.mktemp("whole") / "run")
+    return config, _run(config)
+
+
+def test_a_run_ends_with_the_table_and_says_what_each_stage_did(
+    finished: tuple[RunConfig, str],
+) -> None:
+    config, printed = finished
+    for stage in ("prepare", "profile", "pretrain", "finetune", "synthesize", "compare"):
+        assert f"> {stage}" in printed
+    assert "coverage 100.0%" in printed
+    for name in config.models:
+        assert f"> train/{name}-seed0" in printed
+    table = pl.read_csv(config.run / "compare" / "table.csv")
+    assert table["model"].to_list() == ["uniform", "dns", "hnlmrec"]
+    assert table["fhns_synthesised"].to_list()[2] is not None
+    tests = pl.read_csv(config.run / "compare" / "tests.csv")
+    assert set(tests["metric"]) == {"recall@5", "recall@10", "ndcg@5", "ndcg@10"}
+    assert (config.run / "compare" / "table.md").read_text().count("\n") == 5
+
+
+def test_the_manifest_says_what_made_the_run(finished: tuple[RunConfig, str]) -> None:
+    config, _ = finished
+    manifest = json.loads((config.run / "manifest.json").read_text())
+    assert RunConfig.from_dict(manifest["config"]) == config
+    stage = manifest["stages"]["train/hnlmrec-seed0"]
+    assert stage["section"]["seed"] == 0
+    assert stage["seconds"] > 0
+    assert stage["peak_memory_mib"] > 10
+    assert stage["inputs"].keys() == {"prepare", "finetune", "synthesize"}
+    assert {"python", "torch", "transformers"} <= stage["versions"].keys()
+    assert all(len(file["sha256"]) == 64 for file in stage["files"].values())
+
+
+def test_the_table_is_the_mean_of_the_per_user_rows(finished: tuple[RunConfig, str]) -> None:
+    config, _ = finished
+    rows = pl.read_parquet(config.run / "evaluate" / "dns-seed0" / "per_user.parquet")
+    table = pl.read_csv(config.run / "compare" / "table.csv")
+    mean = table.filter(pl.col("model") == "dns")["ndcg@10"].item()
+    assert mean == pytest.approx(rows["ndcg@10"].mean())
+    assert rows["user"].n_unique() == rows.height <= N_USERS
+
+
+def test_a_second_run_does_nothing(finished: tuple[RunConfig, str]) -> None:
+    printed = _run(finished[0])
+    assert ">" not in printed
+    assert printed.count("up to date") == printed.count("\n")
+
+
+@pytest.mark.parametrize(
+    ("stage", "n"),
+    [
+        ("pretrain", 2),
+        ("finetune", 2),
+        ("finetune", 5),
+        ("finetune", 9),
+        ("synthesize", 2),
+        ("train/dns-seed0", 2),
+        ("train/hnlmrec-seed0", 1),
+    ],
+)
+def test_interrupted_in_any_stage_a_run_ends_with_the_same_metrics(
+    stage: str,
+    n: int,
+    finished: tuple[RunConfig, str],
+    small_data: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+) -> None:
+    whole = finished[0]
+    config = small_config(small_data, tiny_model, tmp_path / "run")
+    with pytest.raises(_Stopped):
+        Pipeline(config, _StoppingReporter(stage, n)).run(["compare"])
+    assert not (config.run / stage).exists()
+    _run(config)
+    for name in ("table.csv", "tests.csv"):
+        ours, theirs = (c.run / "compare" / name for c in (config, whole))
+        assert ours.read_text() == theirs.read_text()
+
+
+def test_a_change_redoes_what_depends_on_it_and_nothing_else(
+    small_data: Path, tmp_path: Path
+) -> None:
+    models = {"uniform": {}, "dns": {"sampler": {"name": "dns"}}}
+    config = small_config(small_data, Path("none"), tmp_path / "run", models=models)
+    _run(config)
+    models["dns"]["sampler"]["candidates"] = 2
+    changed = small_config(small_data, Path("none"), tmp_path / "run", models=models)
+    with pytest.raises(ConfigError, match=r"models\.dns\.sampler\.candidates"):
+        _run(changed)
+    printed = _run(changed, update=True)
+    assert "= train/uniform-seed0: up to date" in printed
+    assert "> train/dns-seed0" in printed
+    assert "> compare" in printed
+    assert "> prepare" not in printed
+
+
+def test_new_source_files_redo_the_run(tmp_path: Path) -> None:
+    data = write_files(tmp_path / "data")
+    models = {"dns": {"sampler": {"name": "dns"}}}
+    config = small_config(data, Path("none"), tmp_path / "run", models=models)
+    _run(config)
+    write_files(data, seed=1)
+    assert "> prepare" in _run(config)
+
+
+def test_an_unknown_stage_is_named(small_data: Path, tmp_path: Path) -> None:
+    config = small_config(small_data, Path("none"), tmp_path / "run")
+    pipeline = Pipeline(config, Reporter(Console(file=io.StringIO())))
+    with pytest.raises(ConfigError, match=r"train/best-seed0.*train/dns-seed0"):
+        pipeline.run(["train/best-seed0"])
+
+
+def test_no_space_left_in_a_stage_is_said(
+    small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = {"dns": {"sampler": {"name": "dns"}}}
+    config = small_config(small_data, Path("none"), tmp_path / "run", models=models)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hnlmrec.training.trainer.write_checkpoint", full)
+        with pytest.raises(ArtifactError, match="no space is left on the disk while stage train/"):
+            _run(config)
+    printed = _run(config)
+    assert "= prepare: up to date" in printed
+
+
+def test_examples_mark_held_out_positives(finished: tuple[RunConfig, str]) -> None:
+    pipeline = Pipeline(finished[0], Reporter(Console(file=io.StringIO())))
+    found = examples(pipeline.context, 5)
+    assert len(found) == 5
+    interactions = pipeline.context.interactions
+    titles = pipeline.context.item_texts.titles()
+    for example in found:
+        user = interactions.user_ids.to_list().index(example.user_id)
+        row = interactions.train[[user]].indices
+        assert set(example.liked) <= {titles[item] for item in row}
+        assert not set(example.liked) & set(example.synthesised + example.dns)
+        for line in example.lines():
+            for title in example.held_out:
+                if f"{title};" in line or line.endswith(title):
+                    assert "nearest" not in line
+                    assert "picked" not in line
+
+
+def test_a_run_of_id_based_models_loads_no_language_package(
+    small_data: Path, tmp_path: Path
+) -> None:
+    tree = small_tree(small_data, Path("none"), tmp_path / "run")
+    tree["models"] = {"dns": {"sampler": {"name": "dns"}}}
+    path = tmp_path / "config.yaml"
+    path.write_text(json.dumps(tree))
+    code = (
+        "import sys\nfrom hnlmrec.cli import app\n"
+        f"app(['run', {str(path)!r}], standalone_mode=False)\n"
+        "loaded = {'transformers', 'peft', 'llguidance'} & set(sys.modules)\n"
+        "assert not loaded, loaded\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
