@@ -13,19 +13,9 @@ from hnlmrec.config import RunConfig
 from hnlmrec.errors import ConfigError
 from synthetic import small_tree
 
-COMMANDS = [
-    "init",
-    "run",
-    "demo",
-    "examples",
-    "prepare",
-    "profile",
-    "finetune",
-    "synthesize",
-    "train",
-    "evaluate",
-    "compare",
-]
+WHOLE_RUNS = ("init", "run", "demo", "examples")
+STAGES = ("prepare", "profile", "finetune", "synthesize", "train", "evaluate", "compare")
+COMMANDS = WHOLE_RUNS + STAGES
 
 
 @pytest.fixture

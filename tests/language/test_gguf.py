@@ -172,6 +172,12 @@ def test_a_file_that_is_no_gguf_is_named(file: Path, tmp_path: Path) -> None:
         convert(file, tmp_path / "cache")
 
 
+def test_a_cache_that_cannot_be_made_is_named(file: Path) -> None:
+    pytest.importorskip("gguf")
+    with pytest.raises(ModelError, match="set HNLMREC_CACHE to a folder that can be written to"):
+        convert(file, file / "cache")
+
+
 def test_the_cache_is_where_the_environment_says(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

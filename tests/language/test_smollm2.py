@@ -74,5 +74,5 @@ def test_two_profiles_are_complete(smollm2: LocalLanguageModel) -> None:
         [{"role": "user", "content": f"Describe {text} in JSON: summarization, reasoning."}]
         for text in TEXTS[:2]
     ]
-    answers = smollm2.generate_json(prompts, answer_schema(64), max_new_tokens=64, batch_size=2)
+    answers = smollm2.generate_json(prompts, answer_schema(48), max_new_tokens=48, batch_size=2)
     assert all(parse(answer).summarization for answer in answers)

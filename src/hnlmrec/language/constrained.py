@@ -2,6 +2,9 @@
 
 At each step llguidance gives the tokens that keep an answer inside the schema; the others get a
 score of minus infinity. Nothing is sampled, so the same model and prompts give the same answers.
+
+Measured with SmolLM2-135M, 8 answers together, one core of a CPU without bfloat16 instructions:
+32 tokens a second in float32, 14 in (emulated) bfloat16.
 """
 
 from __future__ import annotations

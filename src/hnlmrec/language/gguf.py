@@ -32,13 +32,21 @@ def convert(gguf: Path, cache: Path) -> Path:
     Raises
     ------
     ModelError
-        When the file is not a GGUF language model, or packages of the ``llm`` extra are absent.
+        When the file is not a GGUF language model, packages of the ``llm`` extra are absent, or
+        ``cache`` cannot be made.
     """
     folder = cache / f"{gguf.stem}-{_fingerprint(gguf)}"
     if folder.is_dir():
         return folder
     require("gguf")
-    cache.mkdir(parents=True, exist_ok=True)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelError(
+            f"the folder for converted models cannot be made ({error})",
+            where=str(cache),
+            mend="set HNLMREC_CACHE to a folder that can be written to",
+        ) from None
     with tempfile.TemporaryDirectory(dir=cache, prefix=".converting-") as temporary:
         work = Path(temporary) / "model"
         _write_model(gguf, work)

@@ -53,6 +53,7 @@ class LocalLanguageModel:
             When the model is absent, damaged or not one.
         """
         transformers = require("transformers")
+        transformers.utils.logging.disable_progress_bar()  # stages show their own
         folder = locate(config.model)
         device = pick_device(config.device)
         try:

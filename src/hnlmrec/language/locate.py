@@ -47,7 +47,7 @@ def locate(model: str, cache: Path | None = None) -> Path:
 
 
 def _embedded(name: str, cache: Path) -> Path:
-    """Find the model inside an installed wheel, found without importing it."""
+    """Find the model inside an installed wheel, without importing it."""
     if name not in _EMBEDDED:
         raise ModelError(
             f"there is no embedded model {name!r}; there are {', '.join(_EMBEDDED)}",

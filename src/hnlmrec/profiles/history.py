@@ -41,7 +41,8 @@ def dominant_categories(trained: pl.DataFrame) -> pl.DataFrame:
     counted = (
         trained.select("user", category=pl.col("categories").str.split(", "))
         .explode("category")
-        .filter(pl.col("category") != "")
+        # the last one of a list may have been cut short
+        .filter((pl.col("category") != "") & ~pl.col("category").str.ends_with("..."))
         .group_by("user", "category")
         .len()
         .sort("user", "len", "category", descending=[False, True, False])
