@@ -63,7 +63,7 @@ def test_models_inherit_the_shared_sections_and_may_change_them() -> None:
         (
             {
                 "models": {
-                    "dns": {"sampler": {"name": "semantic", "contrastive_weight": 0}},
+                    "dns": {"sampler": {"name": "semantic"}},
                 }
             },
             ["models.dns", "nothing would train the adapter", "alignment.weight"],

@@ -84,8 +84,8 @@ class LanguageConfig(Section):
         "auto", description="auto: bfloat16 where the device computes in it, else float32"
     )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
-    batch_tokens: int = Field(2048, ge=64, description="token budget of an encoding batch")
-    max_tokens: int = Field(48, ge=8, description="tokens kept of a query or a text")
+    batch_tokens: int = Field(1024, ge=64, description="token budget of an encoding batch")
+    max_tokens: int = Field(40, ge=8, description="tokens kept of a query or a text")
 
 
 class ProfileConfig(Section):
@@ -129,8 +129,8 @@ class SupervisionConfig(Section):
 class FinetuneConfig(Section):
     """Contrastive fine-tuning of the language model (LoRA) and of the amortized head."""
 
-    steps: int = Field(12, ge=0, description="LoRA steps through the language model")
-    batch_users: int = Field(6, ge=1, description="users in a LoRA batch")
+    steps: int = Field(10, ge=0, description="LoRA steps through the language model")
+    batch_users: int = Field(5, ge=1, description="users in a LoRA batch")
     pairs_per_user: int = Field(4, ge=1, description="training pairs of each user in a batch")
     lr: float = Field(5e-4, gt=0, description="learning rate of LoRA and soft tokens")
     rank: int = Field(32, ge=1, description="rank of LoRA")
@@ -215,7 +215,9 @@ class SemanticConfig(Section):
     contrastive_weight: float = Field(1e-3, ge=0, description="lambda of the contrastive loss")
     contrastive_temperature: float = Field(0.2, gt=0, description="t of the contrastive loss")
     stop_gradient: bool = Field(
-        True, description="no gradient from the ranking loss into the synthesised negative"
+        True,
+        description="no gradient from the ranking and contrastive losses into the adapter, which "
+        "could only learn to push the negative away from the user; alignment alone trains it",
     )
     rescale: bool = Field(True, description="scale it to the norm of the item embeddings")
 
@@ -268,11 +270,10 @@ class ModelConfig(Section):
             isinstance(self.sampler, SemanticConfig)
             and self.sampler.stop_gradient
             and self.alignment.weight == 0
-            and self.sampler.contrastive_weight == 0
         ):
             raise ValueError(
-                "nothing would train the adapter: with sampler.stop_gradient true and "
-                "contrastive_weight 0, alignment.weight must be above 0"
+                "nothing would train the adapter: with sampler.stop_gradient true, "
+                "alignment.weight must be above 0"
             )
         return self
 

@@ -41,6 +41,8 @@ from hnlmrec.stages import (
 
 # raise when what a stage writes changes its form: older folders are then redone
 _FORMAT = 1
+# keys of training that pretraining does not use: it runs a fixed number of epochs
+_STOPPING = ("epochs", "patience", "evaluate_every")
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def plan(config: RunConfig) -> dict[str, Stage]:
             (PREPARE,),
             {
                 "backbone": tree["backbone"],
-                "training": tree["training"],
+                "training": {k: v for k, v in tree["training"].items() if k not in _STOPPING},
                 "epochs": config.synthesis.pretrain_epochs,
                 "seed": config.seed,
             },

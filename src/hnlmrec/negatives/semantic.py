@@ -63,11 +63,12 @@ class Semantic:
         if self.config.rescale:
             norms = base.embeddings.detach().norm(dim=-1, keepdim=True)
             hard = F.normalize(hard, dim=-1) * norms
+        if self.config.stop_gradient:
+            hard = hard.detach()
         weight = self.config.alpha * present[:, None, None]
-        mixed_in = hard.detach() if self.config.stop_gradient else hard
         return Negatives(
             items=base.items,
-            embeddings=weight * mixed_in + (1 - weight) * base.embeddings,
+            embeddings=weight * hard + (1 - weight) * base.embeddings,
             synthesised=hard[:, 0],
             present=present,
         )
