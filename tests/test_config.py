@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from hnlmrec.config import RunConfig, merge
-from hnlmrec.config_template import template
+from hnlmrec.config.template import template
 from hnlmrec.errors import ConfigError
 
 

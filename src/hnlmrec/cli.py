@@ -58,7 +58,7 @@ def init(
     path: Annotated[Path, typer.Argument(help="File to write.")] = Path("hnlmrec.yaml"),
 ) -> None:
     """Write a configuration with every key explained; its values are those of the demo."""
-    from hnlmrec.config_template import template
+    from hnlmrec.config.template import template
 
     if path.exists():
         raise ConfigError("the file exists already", where=str(path), mend="name another file")

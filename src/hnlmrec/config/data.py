@@ -1,0 +1,60 @@
+"""Sections on data: where they come from, what is kept, how they are split."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from hnlmrec.config.section import Section
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class SplitConfig(Section):
+    """How interactions are divided into training, validation and test."""
+
+    method: Literal["ratio", "leave_one_out", "time"] = Field(
+        "ratio",
+        description="ratio: random shares of each user's items; leave_one_out: a user's last item "
+        "to test and last but one to validation; time: the newest interactions of all users",
+    )
+    valid: Share = Field(0.1, description="share of interactions for validation (ratio, time)")
+    test: Share = Field(0.1, description="share of interactions for test (ratio, time)")
+    seed: int = Field(0, description="seed of the random split, the same for every model")
+
+    @model_validator(mode="after")
+    def _shares_leave_training(self) -> Self:
+        if self.valid + self.test >= 1:
+            raise ValueError(f"valid + test is {self.valid + self.test:g} and must be below 1")
+        return self
+
+
+class DataConfig(Section):
+    """Where interactions and item texts come from, and what is kept of them."""
+
+    reader: Literal["table", "recbole", "movielens", "amazon"] = Field(
+        "recbole",
+        description="table: CSV/TSV/Parquet and JSONL item text; recbole: .inter and .item files; "
+        "movielens: ratings.csv and movies.csv; amazon: raw reviews and metadata, JSON lines",
+    )
+    path: str = Field(
+        "embedded:ml-100k",
+        description="the folder that holds the files, or embedded:ml-100k (from the recbole wheel)",
+    )
+    interactions: str | None = Field(
+        None, description="file of interactions in path; by default the reader finds it"
+    )
+    items: str | None = Field(
+        None, description="file of item texts in path; by default the reader finds it"
+    )
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="names of columns, as user|item|rating|timestamp: name in the file (table)",
+    )
+    min_rating: float | None = Field(4.0, description="ratings below are dropped; null keeps all")
+    since: date | None = Field(None, description="first day kept (UTC)")
+    until: date | None = Field(None, description="last day kept (UTC), inclusive")
+    core: int = Field(5, ge=1, description="k of the iterative k-core of users and items")
+    split: SplitConfig = SplitConfig()

@@ -1,0 +1,107 @@
+"""Sections on the language stages: the model, profiles, fine-tuning, synthesis."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from hnlmrec.config.data import Share
+from hnlmrec.config.section import Section
+
+
+class LanguageConfig(Section):
+    """The language model that writes profiles and encodes queries."""
+
+    model: str = Field(
+        "embedded:smollm2",
+        description="embedded:smollm2, embedded:minilm, a Hugging Face folder, a .gguf file, or "
+        "the name of a model that is already in the local Hugging Face cache",
+    )
+    dtype: Literal["auto", "bfloat16", "float32"] = Field(
+        "auto", description="auto: bfloat16 where the device computes in it, else float32"
+    )
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+    batch_tokens: int = Field(1024, ge=64, description="token budget of an encoding batch")
+    max_tokens: int = Field(40, ge=8, description="tokens kept of a query or a text")
+
+
+class ProfileConfig(Section):
+    """Who writes the profiles of users and items."""
+
+    generator: Literal["template", "llm"] = Field(
+        "template", description="template: compose metadata; llm: ask the model for every profile"
+    )
+    llm_sample_users: int = Field(
+        3, ge=0, description="with template: users whose profile the LLM writes all the same"
+    )
+    llm_sample_items: int = Field(3, ge=0, description="with template: likewise for items")
+    history: int = Field(
+        8, ge=1, description="training items of a user that a profile is written from"
+    )
+    max_new_tokens: int = Field(160, ge=16, description="longest answer of the LLM, in tokens")
+    batch_size: int = Field(8, ge=1, description="profiles generated together")
+
+
+class SupervisionConfig(Section):
+    """Which item is the hard negative of a training pair."""
+
+    strategy: Literal["cf_semantic", "cf", "semantic", "random"] = Field(
+        "cf_semantic",
+        description="cf_semantic: of the user's CF-hardest items, the near ones in meaning; "
+        "cf: CF-hardest; semantic: nearest in meaning; random: any un-interacted item",
+    )
+    top_k: int = Field(50, ge=1, description="how many hardest items are candidates")
+    margin: float = Field(
+        0.05,
+        ge=0,
+        lt=1,
+        description="items scored above (1 - margin) of the user's mean positive score are left "
+        "out as likely false negatives",
+    )
+    temperature: float = Field(
+        0.1, gt=0, description="of the softmax over semantic similarity that weighs candidates"
+    )
+
+
+class FinetuneConfig(Section):
+    """Contrastive fine-tuning of the language model (LoRA) and of the amortized head."""
+
+    steps: int = Field(10, ge=0, description="LoRA steps through the language model")
+    batch_users: int = Field(5, ge=1, description="users in a LoRA batch")
+    pairs_per_user: int = Field(4, ge=1, description="training pairs of each user in a batch")
+    lr: float = Field(5e-4, gt=0, description="learning rate of LoRA and soft tokens")
+    rank: int = Field(32, ge=1, description="rank of LoRA")
+    dropout: float = Field(0.05, ge=0, lt=1, description="dropout of LoRA")
+    temperature: float = Field(0.05, gt=0, description="temperature of the contrastive objective")
+    objective: Literal["log_sigmoid", "infonce"] = Field(
+        "log_sigmoid", description="log_sigmoid: the paper's in-batch pairwise loss; infonce"
+    )
+    collaborative: Literal["soft_tokens", "text", "none"] = Field(
+        "soft_tokens",
+        description="how CF embeddings enter a query: projected soft tokens, digits, not at all",
+    )
+    pooling: Literal["mean", "last"] = Field("mean", description="pooling of hidden states")
+    head_steps: int = Field(400, ge=1, description="steps of the amortized head on cached states")
+    head_batch: int = Field(512, ge=2, description="pairs in a batch of the head")
+    head_lr: float = Field(1e-3, gt=0, description="learning rate of the head")
+    held_out: Share = Field(0.1, description="share of training pairs that picks the checkpoint")
+    evaluate_every: int = Field(4, ge=1, description="LoRA steps between held-out evaluations")
+
+
+class SynthesisConfig(Section):
+    """How hard-negative embeddings are learned and written."""
+
+    mode: Literal["amortized", "pairwise"] = Field(
+        "amortized",
+        description="amortized: LLM passes over users and items and a head for pairs; pairwise: "
+        "one LLM pass a training pair (the paper)",
+    )
+    supervision: SupervisionConfig = SupervisionConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
+    chunk_pairs: int = Field(8192, ge=1, description="pairs written between two resume points")
+    pretrain_epochs: int = Field(
+        20,
+        ge=1,
+        description="epochs of the CF model that supervises (fixed: it sees no validation)",
+    )

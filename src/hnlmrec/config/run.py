@@ -1,0 +1,108 @@
+"""`RunConfig`: the whole run; its defaults are those of the demo."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from hnlmrec.config.data import DataConfig
+from hnlmrec.config.language import LanguageConfig, ProfileConfig, SynthesisConfig
+from hnlmrec.config.loading import MEND, explain, merge, read_yaml
+from hnlmrec.config.models import BackboneConfig, ModelConfig, TrainingConfig
+from hnlmrec.config.section import Section
+from hnlmrec.errors import ConfigError
+
+
+def _demo_models() -> dict[str, dict[str, Any]]:
+    semantic = {"name": "semantic", "base": {"name": "dns"}}
+    return {
+        "uniform": {},
+        "dns": {"sampler": {"name": "dns"}},
+        "hnlmrec": {"sampler": semantic, "alignment": {"weight": 0.01}},
+        "noise": {"sampler": {**semantic, "source": "noise"}, "alignment": {"weight": 0.01}},
+    }
+
+
+class EvaluationConfig(Section):
+    """What is measured on the test part."""
+
+    cutoffs: tuple[int, ...] = Field((10, 20), min_length=1, description="K of the metrics")
+    chunk_users: int = Field(1024, ge=1, description="users ranked together")
+    reference: str = Field("dns", description="model that the others are tested against")
+
+
+class RunConfig(Section):
+    """The whole run."""
+
+    run: Path = Field(Path("runs/movielens-100k"), description="the folder of all artefacts")
+    seed: int = Field(0, description="seed of profiles, fine-tuning and synthesis")
+    seeds: tuple[int, ...] = Field((0,), min_length=1, description="a training run a seed")
+    threads: int = Field(0, ge=0, description="threads of torch; 0: one for each core")
+    data: DataConfig = DataConfig()
+    language: LanguageConfig = LanguageConfig()
+    profile: ProfileConfig = ProfileConfig()
+    synthesis: SynthesisConfig = SynthesisConfig()
+    backbone: BackboneConfig = BackboneConfig()
+    training: TrainingConfig = TrainingConfig()
+    models: dict[str, ModelConfig] = Field(
+        default_factory=_demo_models,
+        validate_default=True,
+        min_length=1,
+        description="name: what it changes of the shared sections backbone and training",
+    )
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _models_inherit_shared_sections(cls, tree: Any) -> Any:
+        """Put the shared ``backbone`` and ``training`` under what each model sets itself."""
+        if not isinstance(tree, dict) or not isinstance(tree.get("models", {}), dict):
+            return tree
+        models = tree["models"] if "models" in tree else _demo_models()
+        shared = {key: tree[key] for key in ("backbone", "training") if key in tree}
+        merged = {
+            name: merge(shared, model) if isinstance(model, dict | None) else model
+            for name, model in models.items()
+        }
+        return {**tree, "models": merged}
+
+    @field_validator("models")
+    @classmethod
+    def _model_names_are_file_names(cls, models: dict[str, ModelConfig]) -> dict[str, ModelConfig]:
+        for name in models:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+                raise ValueError(f"{name!r} names a folder: use letters, digits, '_', '.' and '-'")
+        return models
+
+    @model_validator(mode="after")
+    def _reference_exists(self) -> Self:
+        if self.evaluation.reference not in self.models:
+            raise ValueError(
+                f"evaluation.reference is {self.evaluation.reference!r} and must be one of "
+                f"the models: {', '.join(self.models)}"
+            )
+        return self
+
+    @classmethod
+    def from_dict(cls, tree: dict[str, Any], *, where: str = "configuration") -> Self:
+        """Validate a tree; raise a ConfigError that names every wrong key."""
+        try:
+            return cls.model_validate(tree)
+        except ValidationError as error:
+            raise ConfigError(explain(error), where=where, mend=MEND) from None
+
+    @classmethod
+    def from_yaml(cls, path: Path, overrides: dict[str, Any] | None = None) -> Self:
+        """Read a YAML file; ``overrides`` is a tree that replaces what the file says."""
+        return cls.from_dict(merge(read_yaml(path), overrides), where=str(path))
+
+    def to_yaml(self) -> str:
+        """The whole tree, defaults included, as YAML that reads back to the same config."""
+        text: str = yaml.safe_dump(
+            self.model_dump(mode="json"), sort_keys=False, allow_unicode=True
+        )
+        return text
