@@ -39,7 +39,8 @@ def run_demo(folder: Path, *, quick: bool, reporter: Reporter) -> None:
     for line in pipeline.lines("compare"):
         reporter.line(line)
     reporter.line(
-        "uniform, dns: ID-based samplers. hnlmrec: dns mixed with synthesised negatives. noise: "
-        "the same with random vectors in their place (control)."
+        "uniform, dns: ID-based samplers. alignment: dns, with item texts aligned to the item "
+        "embeddings and no synthesised negatives. hnlmrec: alignment, with synthesised negatives "
+        "mixed into those of dns. noise: hnlmrec with random vectors in their place (control)."
     )
     reporter.line(f"artefacts: {folder} (manifest.json says what made them)")

@@ -22,6 +22,7 @@ def _demo_models() -> dict[str, dict[str, Any]]:
     return {
         "uniform": {},
         "dns": {"sampler": {"name": "dns"}},
+        "alignment": {"sampler": {"name": "dns"}, "alignment": {"weight": 0.01}},
         "hnlmrec": {"sampler": semantic, "alignment": {"weight": 0.01}},
         "noise": {"sampler": {**semantic, "source": "noise"}, "alignment": {"weight": 0.01}},
     }
