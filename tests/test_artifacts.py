@@ -97,7 +97,7 @@ def test_a_folder_of_another_configuration_is_refused_by_key(run: RunFolder) -> 
     other = RunConfig.from_dict({"training": {"lr": 0.5}, "seeds": [7]})
     with pytest.raises(ConfigError) as error:
         run.claim(other, update=False)
-    for part in ("training.lr (there: 0.005, now: 0.5)", "seeds", "--update", "--run"):
+    for part in ("training.lr (there: 0.002, now: 0.5)", "seeds", "--update", "--run"):
         assert part in str(error.value)
     run.claim(other, update=True)
     run.claim(other, update=False)

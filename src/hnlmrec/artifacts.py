@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from polars.exceptions import PolarsError
 from pydantic import BaseModel, ValidationError
+from safetensors import SafetensorError
 
 from hnlmrec.config import RunConfig
 from hnlmrec.errors import ArtifactError, ConfigError
@@ -170,6 +172,17 @@ class RunFolder:
             "stages": {record["stage"]: record for record in records},
         }
         write_atomically(self.path / "manifest.json", json.dumps(manifest, indent=1).encode())
+
+
+@contextmanager
+def reading(what: str, path: Path, command: str) -> Iterator[None]:
+    """Turn a missing or damaged file into an ArtifactError that names the command to repeat."""
+    try:
+        yield
+    except (OSError, PolarsError, SafetensorError) as error:
+        raise ArtifactError(
+            f"{what} cannot be read ({error})", where=str(path), mend=f"run `{command}` again"
+        ) from None
 
 
 def content_key(*parts: Any) -> str:

@@ -101,7 +101,7 @@ class SynthesisConfig(Section):
     finetune: FinetuneConfig = FinetuneConfig()
     chunk_pairs: int = Field(8192, ge=1, description="pairs written between two resume points")
     pretrain_epochs: int = Field(
-        20,
+        40,
         ge=1,
         description="epochs of the CF model that supervises (fixed: it sees no validation)",
     )

@@ -82,8 +82,8 @@ class TrainingConfig(Section):
 
     epochs: int = Field(80, ge=1, description="epochs at most")
     batch_size: int = Field(2048, ge=1, description="training pairs in a batch")
-    lr: float = Field(5e-3, gt=0, description="learning rate of Adam")
-    l2: float = Field(1e-4, ge=0, description="L2 of the layer-0 embeddings of a batch")
+    lr: float = Field(2e-3, gt=0, description="learning rate of Adam")
+    l2: float = Field(1e-3, ge=0, description="L2 of the layer-0 embeddings of a batch")
     loss: Literal["bpr"] = Field("bpr", description="ranking loss")
     negatives: int = Field(1, ge=1, description="negatives a positive")
     patience: int = Field(4, ge=1, description="evaluations without a better validation Recall@20")

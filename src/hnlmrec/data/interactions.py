@@ -11,7 +11,7 @@ import numpy.typing as npt
 import polars as pl
 import scipy.sparse as sp
 
-from hnlmrec.errors import ArtifactError
+from hnlmrec.artifacts import reading
 
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
@@ -92,16 +92,10 @@ class Interactions:
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote."""
-        try:
+        with reading("the prepared data", folder, "hnlmrec prepare"):
             user_ids = pl.read_parquet(folder / "users.parquet")["user_id"]
             item_ids = pl.read_parquet(folder / "item_ids.parquet")["item_id"]
             frame = pl.read_parquet(folder / "interactions.parquet")
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise ArtifactError(
-                f"the prepared data cannot be read ({error})",
-                where=str(folder),
-                mend="run `hnlmrec prepare` again",
-            ) from None
         columns = (frame[name].to_numpy() for name in ("user", "item", "split"))
         return cls.from_pairs(user_ids, item_ids, *columns)
 
@@ -141,14 +135,8 @@ class ItemTexts:
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote."""
-        try:
+        with reading("the item texts", folder, "hnlmrec prepare"):
             return cls(pl.read_parquet(folder / "item_texts.parquet"))
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise ArtifactError(
-                f"the item texts cannot be read ({error})",
-                where=str(folder),
-                mend="run `hnlmrec prepare` again",
-            ) from None
 
 
 def to_csr(users: IntArray, items: IntArray, shape: tuple[int, int]) -> sp.csr_array:

@@ -8,13 +8,13 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
+from hnlmrec.artifacts import reading
 from hnlmrec.config import DataConfig
 from hnlmrec.data.embedded import locate
 from hnlmrec.data.filtering import Step, filter_interactions, index_ids
 from hnlmrec.data.interactions import SPLITS, TEXT_FIELDS, Interactions, ItemTexts, Split
 from hnlmrec.data.readers import READERS
 from hnlmrec.data.splitting import DROPPED, TRAIN, split
-from hnlmrec.errors import ArtifactError
 
 
 class PrepareReport(BaseModel):
@@ -136,14 +136,8 @@ def load_reviews(folder: Path) -> pl.DataFrame | None:
     path = folder / "reviews.parquet"
     if not path.exists():
         return None
-    try:
+    with reading("the reviews", path, "hnlmrec prepare"):
         return pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise ArtifactError(
-            f"the reviews cannot be read ({error})",
-            where=str(path),
-            mend="run `hnlmrec prepare` again",
-        ) from None
 
 
 def _texts_of(item_ids: pl.Series, texts: pl.DataFrame) -> ItemTexts:

@@ -10,8 +10,9 @@ from typing import Literal, Self
 import numpy as np
 import polars as pl
 
+from hnlmrec.artifacts import reading
 from hnlmrec.data.interactions import Interactions
-from hnlmrec.errors import ArtifactError, DataError
+from hnlmrec.errors import DataError
 from hnlmrec.evaluation.metrics import per_user
 from hnlmrec.evaluation.ranking import rank
 from hnlmrec.negatives.protocol import EmbeddingView
@@ -46,14 +47,8 @@ class Evaluation:
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read what `save` wrote."""
-        try:
+        with reading("the evaluation", path, "hnlmrec evaluate"):
             return cls(pl.read_parquet(path))
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise ArtifactError(
-                f"the evaluation cannot be read ({error})",
-                where=str(path),
-                mend="run `hnlmrec evaluate` again",
-            ) from None
 
 
 def evaluate(

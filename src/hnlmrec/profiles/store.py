@@ -8,7 +8,7 @@ from typing import Self
 
 import polars as pl
 
-from hnlmrec.errors import ArtifactError
+from hnlmrec.artifacts import reading
 
 COLUMNS = {
     "index": pl.Int32,
@@ -45,17 +45,11 @@ class Profiles:
         ArtifactError
             When the files are missing or damaged.
         """
-        try:
+        with reading("the profiles", folder, "hnlmrec profile"):
             users, items = (
                 pl.read_parquet(folder / f"{kind}.parquet", columns=list(COLUMNS))
                 for kind in ("users", "items")
             )
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise ArtifactError(
-                f"the profiles cannot be read ({error})",
-                where=str(folder),
-                mend="run `hnlmrec profile` again",
-            ) from None
         return cls(
             users["summarization"].to_list(),
             items["summarization"].to_list(),

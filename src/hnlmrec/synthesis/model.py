@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from hnlmrec.artifacts import write_atomically
+from hnlmrec.artifacts import reading, write_atomically
 from hnlmrec.config import SynthesisConfig
 from hnlmrec.errors import ArtifactError
 from hnlmrec.language.local import LocalLanguageModel
@@ -135,16 +135,12 @@ class HardNegativeModel(nn.Module):
 
     def restore(self, folder: Path) -> None:
         """Read what `save` wrote; an ArtifactError when it is damaged or of another form."""
-        try:
-            with safe_open(folder / FILE, framework="pt") as file:
-                form = json.loads(file.metadata()["form"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
-            raise ArtifactError(
-                f"the fine-tuned adapter cannot be read ({error})",
-                where=str(folder / FILE),
-                mend="run `hnlmrec finetune` again",
-            ) from None
+        with (
+            reading("the fine-tuned adapter", folder / FILE, "hnlmrec finetune"),
+            safe_open(folder / FILE, framework="pt") as file,
+        ):
+            form = json.loads(file.metadata()["form"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if form != self._form():
             raise ArtifactError(
                 f"the adapter was fine-tuned as {form}, not as {self._form()}",

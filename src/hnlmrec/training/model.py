@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from hnlmrec.artifacts import write_atomically
-from hnlmrec.errors import ArtifactError
+from hnlmrec.artifacts import reading, write_atomically
 from hnlmrec.negatives.protocol import EmbeddingView
 
 FILE = "model.safetensors"
@@ -43,13 +41,7 @@ class TrainedModel:
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote."""
-        try:
+        with reading("the trained model", folder / FILE, "hnlmrec train"):
             tensors = load_file(folder / FILE)
-        except (OSError, SafetensorError) as error:
-            raise ArtifactError(
-                f"the trained model cannot be read ({error})",
-                where=str(folder / FILE),
-                mend="run `hnlmrec train` again",
-            ) from None
         view = EmbeddingView(tensors.pop("users"), tensors.pop("items"))
         return cls(view, {name.removeprefix("state."): value for name, value in tensors.items()})
