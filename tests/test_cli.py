@@ -95,6 +95,7 @@ def test_an_error_is_printed_without_a_traceback(config: Path) -> None:
         (("train", config, "--model", "best"), "there is no stage 'train/best-seed0'"),
         (("run", "absent.yaml"), "there is no such file"),
         (("run", config, "--set", "data.path=absent"), "absent"),
+        (("run", config, "--run", config), "File exists"),
     ):
         done = _call(*words)
         assert done.returncode == 1

@@ -155,6 +155,12 @@ def main() -> None:
             f"[bold red]error[/bold red] {escape(str(error))}"
         )
         sys.exit(1)
+    except OSError as error:
+        # no permission, a file where a folder should be: what the system says is all there is
+        Console(stderr=True, soft_wrap=True).print(
+            f"[bold red]error[/bold red] {escape(str(error))}"
+        )
+        sys.exit(1)
     except KeyboardInterrupt:
         Console(stderr=True).print("interrupted; the same command goes on from here")
         sys.exit(130)

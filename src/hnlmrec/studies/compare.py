@@ -39,15 +39,19 @@ def compare(config: RunConfig, run: RunFolder, folder: Path) -> list[str]:
     tests = test_against(evaluations, config.evaluation.reference, metrics)
     write_atomically(folder / TABLE_CSV, table.write_csv().encode())
     write_atomically(folder / TESTS_CSV, tests.write_csv().encode())
-    rows = _rows(table, tests, metrics, config.evaluation.reference)
+    reference = config.evaluation.reference
+    rows = _rows(table, tests, metrics, reference)
     write_atomically(folder / TABLE_MD, _markdown(rows).encode())
-    n_users = evaluations[config.evaluation.reference][0].frame.height
+    # the terminal has room for one cutoff
+    deepest = [f"{name}@{max(config.evaluation.cutoffs)}" for name in _TESTED]
+    printed = _text(_rows(table, tests, deepest, reference))
+    n_users = evaluations[reference][0].frame.height
     note = (
         f"test part, {n_users:,} users, {len(config.seeds)} seed(s); mean ± standard deviation "
-        f"over seeds; * p < .05, ** p < .01 against {config.evaluation.reference} (paired t-test "
+        f"over seeds; * p < .05, ** p < .01 against {reference} (paired t-test "
         "over users, Holm)"
     )
-    return [*_text(rows).splitlines(), note]
+    return [*printed.splitlines(), note]
 
 
 def summarise(folders: dict[str, list[Path]]) -> pl.DataFrame:
