@@ -10,10 +10,10 @@ import json
 from pathlib import Path
 
 import pytest
-from synthetic import interactions
 
 from hnlmrec.config import ModelConfig
 from hnlmrec.training import train
+from synthetic import interactions
 
 # model: (ranking loss of epochs 1 and 5, validation Recall@20 of epoch 5)
 GOLDEN = {
