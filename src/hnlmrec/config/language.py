@@ -23,7 +23,7 @@ class LanguageConfig(Section):
     )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
     batch_tokens: int = Field(1024, ge=64, description="token budget of an encoding batch")
-    max_tokens: int = Field(40, ge=8, description="tokens kept of a query or a text")
+    max_tokens: int = Field(32, ge=8, description="tokens kept of a query or a text")
 
 
 class ProfileConfig(Section):
