@@ -9,9 +9,11 @@ from hnlmrec.config import RunConfig
 from hnlmrec.pipeline import Pipeline
 from hnlmrec.reporting import Reporter
 
-# short texts, one LoRA step and a few epochs: to see that everything works, not how well
+# busy users and items alone, cut texts, one LoRA step and a few epochs: to see that everything
+# works, not how well
 _QUICK: dict[str, Any] = {
-    "language": {"max_tokens": 16},
+    "data": {"core": 20},
+    "language": {"max_tokens": 12},
     "profile": {"llm_sample_users": 1, "llm_sample_items": 1},
     "synthesis": {
         "pretrain_epochs": 4,
