@@ -10,10 +10,12 @@ from hnlmrec.language.local import LocalLanguageModel
 DIM = 8
 
 
-def load_language(folder: Path) -> LocalLanguageModel:
-    """A fresh model in single precision: fine-tuning changes the one that it is given."""
+def load_language(folder: Path, dtype: str = "float32") -> LocalLanguageModel:
+    """A fresh model fine-tuning changes the one that it is given."""
     return LocalLanguageModel.load(
-        LanguageConfig(model=str(folder), dtype="float32", max_tokens=24, batch_tokens=128)
+        LanguageConfig.model_validate(
+            {"model": str(folder), "dtype": dtype, "max_tokens": 24, "batch_tokens": 128}
+        )
     )
 
 

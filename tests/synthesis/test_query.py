@@ -76,6 +76,19 @@ def test_gradients_reach_lora_and_soft_tokens_and_nothing_of_the_base(
     assert all(p.grad is None for p in frozen)
 
 
+def test_what_is_trained_is_kept_in_single_precision_beside_a_half_precision_base(
+    tiny_model: Path,
+) -> None:
+    encoder = _encoder(load_language(tiny_model, dtype="bfloat16"))
+    assert {p.dtype for p in encoder.trainable().values()} == {torch.float32}
+    embeddings = torch.ones(3, DIM)
+    states = encoder(encoder.segments("user", TEXTS, embeddings))
+    states.sum().backward()
+    assert states.dtype == torch.float32
+    assert encoder.soft is not None
+    assert encoder.soft.weight.grad.isfinite().all()
+
+
 def test_fresh_lora_does_not_change_the_states(tiny_model: Path) -> None:
     plain = QueryEncoder(
         load_language(tiny_model),

@@ -37,7 +37,7 @@ class Example:
         short = self.profile[:_PROFILE_LENGTH]
         dots = "..." if len(self.profile) > _PROFILE_LENGTH else ""
         return [
-            f"user {self.user_id}",
+            f"user {self.user_id!r}",
             f"  profile ({self.writer}): {short}{dots}",
             f"  liked: {'; '.join(self.liked)}",
             f"  nearest to the synthesised negatives: {self._marked(self.synthesised)}",

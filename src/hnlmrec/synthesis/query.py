@@ -112,6 +112,10 @@ class QueryEncoder(nn.Module):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.body = inject_adapter_in_model(lora, self.body)
+        for parameter in self.body.parameters():
+            if parameter.requires_grad:
+                # steps of a small learning rate are lost in half precision
+                parameter.data = parameter.data.float()
 
     def trainable(self) -> nn.ParameterDict:
         """The parameters that fine-tuning changes, by a name that is the same in every run."""

@@ -75,9 +75,13 @@ def record_id(record: Mapping[str, Any], key: str, place: str) -> str:
 
 
 def plain_text(column: str) -> pl.Expr:
-    """Rid the column of HTML entities, tags and runs of spaces."""
+    """Rid the column of HTML entities, tags, control characters and runs of spaces."""
     unescaped = pl.col(column).map_elements(html.unescape, return_dtype=pl.String)
-    return unescaped.str.replace_all(_MARKUP, " ").str.replace_all(r"\s+", " ").str.strip_chars()
+    return (
+        unescaped.str.replace_all(_MARKUP, " ")
+        .str.replace_all(r"[\s\p{Cc}]+", " ")
+        .str.strip_chars()
+    )
 
 
 def read_records(path: Path) -> Records:
