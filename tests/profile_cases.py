@@ -51,8 +51,11 @@ class FakeLanguageModel:
     name = "fake"
     width = 2
 
-    def __init__(self, reply: Callable[[Prompt], str] = good_answer) -> None:
+    def __init__(
+        self, reply: Callable[[Prompt], str] = good_answer, *, writes: bool = True
+    ) -> None:
         self.reply = reply
+        self.writes = writes
         self.asked: list[Prompt] = []
         self.loads = 0
 

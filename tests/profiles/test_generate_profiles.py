@@ -71,6 +71,14 @@ def test_the_language_model_writes_every_profile(generate, tmp_path: Path) -> No
     assert ProfileReport.model_validate_json((tmp_path / "report.json").read_text()) == report
 
 
+def test_an_encoder_writes_no_sample_and_the_report_says_so(generate) -> None:
+    language = FakeLanguageModel(writes=False)
+    report, profiles = generate(SAMPLE, language)
+    assert not language.asked
+    assert set(profiles.user_sources + profiles.item_sources) == {"template"}
+    assert any("only encodes" in line for line in report.lines())
+
+
 def test_a_sample_is_seeded_and_the_rest_are_templates(generate, tmp_path: Path) -> None:
     report, profiles = generate(SAMPLE)
     assert report.items == {"llm": 2, "template": 4}

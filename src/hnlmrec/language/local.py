@@ -101,6 +101,11 @@ class LocalLanguageModel:
         return device
 
     @property
+    def writes(self) -> bool:
+        """Whether the network has a head that writes text."""
+        return bool(self.network.can_generate())
+
+    @property
     def width(self) -> int:
         """Size of a hidden state."""
         return int(self.network.config.hidden_size)
@@ -142,12 +147,11 @@ class LocalLanguageModel:
         ModelError
             When the model only encodes, the schema cannot be enforced, or packages are absent.
         """
-        if not self.network.can_generate():
+        if not self.writes:
             raise ModelError(
                 "this model encodes texts but cannot write any",
                 where="language.model",
-                mend="name a causal language model, or set profile.generator to template "
-                "and both profile.llm_sample_users and profile.llm_sample_items to 0",
+                mend="name a causal language model, or set profile.generator to template",
             )
         for start in range(0, len(prompts), batch_size):
             yield from self._generator.answers(

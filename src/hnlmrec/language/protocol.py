@@ -31,6 +31,11 @@ class LanguageModel(Protocol):
         """Size of a text's vector."""
         ...
 
+    @property
+    def writes(self) -> bool:
+        """Whether it can write text; an encoder cannot."""
+        ...
+
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Give the mean of each text's last hidden states, float32 ``[n, width]``, on the CPU.
 

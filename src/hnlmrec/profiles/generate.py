@@ -35,7 +35,8 @@ class ProfileReport(BaseModel):
     """Who wrote the profiles, and what it cost.
 
     ``users`` and ``items`` count profiles by source, ``fallbacks`` rejected answers by reason;
-    ``calls`` are the answers asked for in this run, those of an interrupted one not counted.
+    ``calls`` are the answers asked for in this run, those of an interrupted one not counted;
+    ``notes`` say what the user should know.
     """
 
     users: dict[str, int]
@@ -43,6 +44,7 @@ class ProfileReport(BaseModel):
     fallbacks: dict[str, int]
     calls: int
     seconds: float
+    notes: list[str] = []
 
     def lines(self) -> list[str]:
         """What to print."""
@@ -52,6 +54,7 @@ class ProfileReport(BaseModel):
         ]
         if self.calls:
             lines.append(f"answers of the language model: {self.calls:,}")
+        lines += [f"note: {note}" for note in self.notes]
         return lines + [
             f"note: {count:,} rejected, a template instead: {reason}"
             for reason, count in self.fallbacks.items()
@@ -112,7 +115,12 @@ def generate_profiles(
         ),
         "items": dict(zip(items.tolist(), item_requests(items, texts, reviews), strict=True)),
     }
-    answers, calls = _ask(config, requests, folder / "answers.jsonl", language, progress)
+    notes = []
+    model = language() if any(requests.values()) else None
+    if model is not None and not model.writes and config.generator == "template":
+        requests = {kind: {} for kind in requests}
+        notes.append("the language model only encodes, so it wrote no sample of profiles")
+    answers, calls = _ask(config, requests, folder / "answers.jsonl", model, progress)
 
     fallbacks: Counter[str] = Counter()
     counts = {}
@@ -127,6 +135,7 @@ def generate_profiles(
         fallbacks=dict(sorted(fallbacks.items())),
         calls=calls,
         seconds=round(time.perf_counter() - start, 3),
+        notes=notes,
     )
     (folder / "report.json").write_text(report.model_dump_json(indent=2), encoding="utf-8")
     return report
@@ -145,13 +154,12 @@ def _ask(
     config: ProfileConfig,
     requests: dict[str, dict[int, Request]],
     path: Path,
-    language: Callable[[], LanguageModel],
+    model: LanguageModel | None,
     progress: Progress | None,
 ) -> tuple[dict[str, dict[int, str]], int]:
     """Get an answer to every request, by kind and index, and count those asked for now."""
-    if not any(requests.values()):
+    if model is None or not any(requests.values()):
         return {kind: {} for kind in requests}, 0
-    model = language()
     schema = answer_schema(config.max_new_tokens)
     kept = AnswerFile(path)
     keys = {
