@@ -19,10 +19,10 @@ setup: .venv/ready
 	touch $@
 
 demo: setup
-	$(BIN)/hnlmrec demo
+	$(BIN)/hnlmrec demo --update
 
 demo-quick: setup
-	$(BIN)/hnlmrec demo --quick --run runs/demo-quick
+	$(BIN)/hnlmrec demo --update --quick --run runs/demo-quick
 
 test: setup
 	$(BIN)/python -m pytest -m "not slow"

@@ -86,11 +86,12 @@ def demo(
     quick: Annotated[
         bool, typer.Option("--quick", help="Very short training, to see that everything works.")
     ] = False,
+    update: UpdateOption = False,
 ) -> None:
     """Compare uniform, DNS and HNLMRec on MovieLens-100k with a fine-tuned SmolLM2."""
     from hnlmrec.demo import run_demo
 
-    run_demo(folder, quick=quick, reporter=Reporter(Console()))
+    run_demo(folder, quick=quick, update=update, reporter=Reporter(Console()))
 
 
 @app.command(rich_help_panel="Whole runs")

@@ -24,10 +24,10 @@ _QUICK: dict[str, Any] = {
 _EXAMPLES = 3
 
 
-def run_demo(folder: Path, *, quick: bool, reporter: Reporter) -> None:
+def run_demo(folder: Path, *, quick: bool, reporter: Reporter, update: bool = False) -> None:
     """Run the default configuration and print the comparison and a few users in words."""
     config = RunConfig.from_dict({**(_QUICK if quick else {}), "run": str(folder)})
-    pipeline = Pipeline(config, reporter)
+    pipeline = Pipeline(config, reporter, update=update)
     pipeline.run(pipeline.stages)
     from hnlmrec.studies.examples import examples
 
