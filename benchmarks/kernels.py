@@ -19,9 +19,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from hnlmrec.backbones.propagation import normalised_adjacency
+from hnlmrec.backbones.graph import normalised_adjacency
 from hnlmrec.data.interactions import to_csr
 from hnlmrec.evaluation import rank
+from hnlmrec.kernels import table_scores
 from hnlmrec.measure import Meter
 from hnlmrec.negatives import EmbeddingView, Uninteracted
 
@@ -69,19 +70,52 @@ def bandwidth() -> list[Result]:
 
 def propagation(train: sp.csr_array, dim: int, generator: torch.Generator) -> list[Result]:
     """One layer of LightGCN: a sparse graph times dense embeddings."""
-    csr = normalised_adjacency(train)
+    ours = normalised_adjacency(train)
+    shape = (len(ours.indptr) - 1,) * 2
+    csr = torch.sparse_csr_tensor(ours.indptr, ours.indices, ours.values, shape)
     coo = csr.to_sparse_coo().coalesce()
-    arrays = (part.numpy() for part in (csr.values(), csr.col_indices(), csr.crow_indices()))
-    scipy_csr = sp.csr_array(tuple(arrays), shape=csr.shape)
-    x = torch.randn(csr.shape[1], dim, generator=generator)
+    arrays = (part.numpy() for part in (ours.values, ours.indices, ours.indptr))
+    scipy_csr = sp.csr_array(tuple(arrays), shape=shape)
+    x = torch.randn(shape[1], dim, generator=generator)
     x_numpy = x.numpy()
     # values and indices once, a row of x for each edge, the result once: no reuse in caches
-    gigabytes = (8 * csr._nnz() + 4 * dim * csr._nnz() + x.nbytes) / 1e9
+    gigabytes = (8 * len(ours.values) + 4 * dim * len(ours.values) + x.nbytes) / 1e9
     return [
-        timed("torch CSR @ dense (ours)", gigabytes, "GB/s", lambda: csr @ x),
+        timed("graph @ dense (ours)", gigabytes, "GB/s", lambda: ours.add_product(x, x)),
+        timed("torch CSR @ dense", gigabytes, "GB/s", lambda: torch.addmm(x, csr, x)),
         timed("scipy CSR @ dense", gigabytes, "GB/s", lambda: scipy_csr @ x_numpy),
         timed("torch COO @ dense", gigabytes, "GB/s", lambda: torch.sparse.mm(coo, x)),
     ]
+
+
+def scoring(
+    train: sp.csr_array, dim: int, generator: torch.Generator
+) -> tuple[list[Result], list[Result]]:
+    """Scores of a batch's positives and 16 negatives each, and their gradient."""
+    n_users, n_items = train.shape
+    table = torch.randn(n_users + n_items, dim, generator=generator).requires_grad_()
+    rows = torch.randint(n_users, (8192,), generator=generator)
+    columns = torch.randint(n_items, (8192, 17), generator=generator)
+
+    def compiled() -> torch.Tensor:
+        return table_scores(table, rows, columns, n_users)
+
+    def gathered() -> torch.Tensor:
+        items = table.index_select(0, columns.flatten() + n_users).view(*columns.shape, dim)
+        return torch.einsum("bd,bkd->bk", table.index_select(0, rows), items)
+
+    # a row of the table for each score; its gradient reads two rows and reads and writes two sums
+    gigabytes = 4 * dim * columns.numel() / 1e9
+    with torch.no_grad():
+        forward = [
+            timed("pair scores (ours)", gigabytes, "GB/s", compiled),
+            timed("torch gather, einsum", gigabytes, "GB/s", gathered),
+        ]
+    backward = [
+        timed("  and gradient (ours)", 7 * gigabytes, "GB/s", lambda: compiled().sum().backward()),
+        timed("  torch autograd", 7 * gigabytes, "GB/s", lambda: gathered().sum().backward()),
+    ]
+    return forward, backward
 
 
 def reject(
@@ -149,12 +183,14 @@ def main(
     groups = [
         bandwidth(),
         propagation(train, dim, generator),
+        *scoring(train, dim, generator),
         sampling(train, generator, rng),
         ranking(train, dim, generator),
     ]
     sizes = f"{users:,} users, {items:,} items, {train.nnz:,} pairs, {dim} dimensions"
     table = Table("kernel", title=f"{sizes}, torch threads: {threads}")
-    for name in ("ms", "throughput", "times ours", "peak MiB"):
+    triad = groups[0][0].work / groups[0][0].seconds
+    for name in ("ms", "throughput", "of the triad", "times ours", "peak MiB"):
         table.add_column(name, justify="right")
     for group in groups:
         for result in group:
@@ -162,6 +198,7 @@ def main(
                 result.kernel,
                 f"{result.seconds * 1e3:.2f}",
                 f"{result.work / result.seconds:,.2f} {result.unit}",
+                f"{result.work / result.seconds / triad:.2f}" if result.unit == "GB/s" else "",
                 f"{result.seconds / group[0].seconds:.2f}",
                 f"{result.peak_mib:,.0f}",
             )

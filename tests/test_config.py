@@ -55,7 +55,7 @@ def test_models_inherit_the_shared_sections_and_may_change_them() -> None:
         ),
         (
             {"models": {"dns": {"sampler": {"name": "nearest"}}}},
-            ["models.dns.sampler", "nearest", "'uniform', 'dns', 'semantic'"],
+            ["models.dns.sampler", "nearest", "there are uniform, ", "semantic"],
         ),
         ({"evaluation": {"reference": "best"}}, ["evaluation.reference", "best", "hnlmrec"]),
         ({"models": {"../x": {}}}, ["models", "../x", "letters"]),

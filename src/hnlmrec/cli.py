@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -149,6 +150,9 @@ _stage_command("compare", "Put all models and seeds into one table, with paired 
 
 def main() -> None:
     """Run a command; an error that the user can mend is printed without a traceback."""
+    # read by torch when it is loaded: its threads then sleep while they wait, and a machine that
+    # is busy with something else does not slow every operation a hundredfold
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except HnlmrecError as error:

@@ -69,6 +69,13 @@ def test_the_choice_among_the_top_is_uniform():
     assert stats.chisquare(counts[:3].numpy()).pvalue > 0.01
 
 
+def test_only_items_are_given(batch, pool, view):
+    negatives = Dns(pool, n=3, candidates=7, top=2).sample(batch, view, seeded())
+    assert negatives.items.shape == (5, 3)
+    assert negatives.embeddings is None
+    assert negatives.weights is None
+
+
 def test_one_candidate_is_uniform_sampling(batch, pool, view):
     chosen = Dns(pool, n=4, candidates=1, top=1).sample(batch, view, seeded()).items
     assert torch.equal(chosen, pool.sample(batch.users, 4, seeded()))

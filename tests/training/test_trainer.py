@@ -12,6 +12,7 @@ from hnlmrec.config import BackboneConfig, ModelConfig, TrainingConfig
 from hnlmrec.data.interactions import Interactions
 from hnlmrec.errors import ConfigError, HnlmrecError
 from hnlmrec.evaluation import evaluate
+from hnlmrec.negatives.scoring import score_batch
 from hnlmrec.synthesis.store import NegativeStore
 from hnlmrec.training import LanguageArtefacts, TrainedModel, build_learner, pretrain, train
 from hnlmrec.training.learner import epoch_batches
@@ -192,11 +193,9 @@ def test_the_ranking_loss_reaches_the_adapter_only_when_told(
     learner = build_learner(config, interactions, 0, language, torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
     batch = next(epoch_batches(interactions, 64, generator, torch.device("cpu")))
-    view = learner.backbone.embeddings()
-    negatives = learner.sampler.sample(batch, view, generator)
-    learner.ranking_loss(
-        view.users[batch.users], view.items[batch.positives], negatives.embeddings
-    ).backward()
+    view = learner.view()
+    negatives = learner.sample(batch, view, generator)
+    learner.ranking_loss(*score_batch(batch, negatives, view)).backward()
     assert learner.adapter is not None
     reached = learner.adapter.inner.weight.grad is not None
     assert reached != stop_gradient

@@ -7,14 +7,35 @@ from collections.abc import Callable
 import scipy.sparse as sp
 import torch
 
+from hnlmrec.backbones.contrast import Contrast
 from hnlmrec.backbones.lightgcn import LightGCN
 from hnlmrec.backbones.mf import MatrixFactorisation
+from hnlmrec.backbones.ngcf import NGCF
 from hnlmrec.backbones.protocol import Backbone
-from hnlmrec.config import BackboneConfig
+from hnlmrec.backbones.sgl import SGL
+from hnlmrec.backbones.simgcl import SimGCL
+from hnlmrec.backbones.xsimgcl import XSimGCL
+from hnlmrec.config.models import BACKBONE_PLUGINS, BackboneConfig
+from hnlmrec.plugins import find_plugin
 
-__all__ = ["BACKBONES", "Backbone", "LightGCN", "MatrixFactorisation", "build_backbone"]
+__all__ = [
+    "BACKBONES",
+    "NGCF",
+    "SGL",
+    "Backbone",
+    "LightGCN",
+    "MatrixFactorisation",
+    "SimGCL",
+    "XSimGCL",
+    "build_backbone",
+]
 
 _Builder = Callable[[BackboneConfig, sp.csr_array, torch.Generator, torch.device | str], Backbone]
+
+
+def _contrast(config: BackboneConfig) -> Contrast:
+    return Contrast(config.setting("contrastive_weight"), config.setting("contrastive_temperature"))
+
 
 BACKBONES: dict[str, _Builder] = {
     "lightgcn": lambda config, train, generator, device: LightGCN(
@@ -23,7 +44,21 @@ BACKBONES: dict[str, _Builder] = {
     "mf": lambda config, train, generator, device: MatrixFactorisation(
         train.shape, config.dim, generator, device
     ),
-}
+    "ngcf": lambda config, train, generator, device: NGCF(
+        train, config.dim, config.layers, config.dropout, generator, device
+    ),
+    "sgl": lambda config, train, generator, device: SGL(
+        train, config.dim, config.layers, config.dropout, _contrast(config), generator, device
+    ),
+    "simgcl": lambda config, train, generator, device: SimGCL(
+        train, config.dim, config.layers, config.setting("noise"), _contrast(config), generator,
+        device,
+    ),
+    "xsimgcl": lambda config, train, generator, device: XSimGCL(
+        train, config.dim, config.layers, config.setting("noise"), config.contrastive_layer,
+        _contrast(config), generator, device,
+    ),
+}  # fmt: skip
 
 
 def build_backbone(
@@ -45,4 +80,9 @@ def build_backbone(
     device
         Where the parameters live.
     """
-    return BACKBONES[config.name](config, train, generator, device)
+    if config.name in BACKBONES:
+        return BACKBONES[config.name](config, train, generator, device)
+    backbone: Backbone = find_plugin(BACKBONE_PLUGINS, config.name)(
+        train, config.dim, config.layers, generator, device, **config.options
+    )
+    return backbone

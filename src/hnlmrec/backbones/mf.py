@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import torch
+
 from hnlmrec.backbones.protocol import Backbone
 from hnlmrec.negatives.protocol import EmbeddingView
 
@@ -10,8 +14,12 @@ class MatrixFactorisation(Backbone):
     """The inner product of a user's and an item's embedding.
 
     Koren, Bell and Volinsky, "Matrix Factorization Techniques for Recommender Systems", 2009.
+    Cost per batch: none.
     """
 
-    def embeddings(self) -> EmbeddingView:
-        """Return the layer-0 embeddings themselves."""
-        return self._split(self.table)
+    def embeddings(
+        self, generator: torch.Generator | None = None, *, layers: bool = False
+    ) -> EmbeddingView:
+        """Return the layer-0 embeddings themselves; see `Backbone.embeddings`."""
+        view = self.view(self.table)
+        return replace(view, layers=(view,)) if layers else view

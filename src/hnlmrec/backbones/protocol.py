@@ -7,7 +7,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from hnlmrec.negatives.protocol import EmbeddingView
+from hnlmrec.kernels import squared_norms
+from hnlmrec.negatives.protocol import EmbeddingView, PairBatch
 
 _INIT_STD = 0.1  # as in LightGCN
 
@@ -22,7 +23,7 @@ class Backbone(nn.Module, ABC):
     shape
         Numbers of users and of items. The table is ``[n_users + n_items, dim]``, users first.
     dim
-        Size of an embedding.
+        Size of a layer-0 embedding.
     generator
         Source of the initial values (normal, deviation 0.1), on the CPU, so that a seed gives the
         same model on every device.
@@ -42,9 +43,46 @@ class Backbone(nn.Module, ABC):
         values = torch.randn(sum(shape), dim, generator=generator) * _INIT_STD
         self.table = nn.Parameter(values.to(device))
 
+    @property
+    def width(self) -> int:
+        """Size of an embedding that scores; `dim` unless layers are concatenated."""
+        return self.table.shape[1]
+
     @abstractmethod
-    def embeddings(self) -> EmbeddingView:
-        """Return what scores: float ``[n_users, D]`` and ``[n_items, D]``, with its graph."""
+    def embeddings(
+        self, generator: torch.Generator | None = None, *, layers: bool = False
+    ) -> EmbeddingView:
+        """Return what scores, with its graph.
+
+        Parameters
+        ----------
+        generator
+            Source of dropout and noise while training, on the device of the table; None: neither,
+            for evaluation.
+        layers
+            Whether to give the layers that the embeddings are made of, lowest first.
+
+        Returns
+        -------
+        EmbeddingView
+            Float ``[n_users, width]`` and ``[n_items, width]``.
+        """
+
+    def auxiliary(
+        self, batch: PairBatch, view: EmbeddingView, generator: torch.Generator
+    ) -> Tensor | None:
+        """Return a loss of the backbone's own, a scalar with its weight, or None.
+
+        Parameters
+        ----------
+        batch
+            The pairs of the step.
+        view
+            What `embeddings` returned in this step.
+        generator
+            As in `embeddings`.
+        """
+        return None
 
     def l2(self, users: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
         """Return half the squared norms of the layer-0 embeddings of a batch, divided by B.
@@ -56,7 +94,7 @@ class Backbone(nn.Module, ABC):
         users, positives
             Indices, int64 ``[B]``.
         negatives
-            Items, int64 ``[B, N]``.
+            Items, int64 ``[B, N]``, or ``[1, N]`` when the batch shares them.
 
         Returns
         -------
@@ -64,8 +102,8 @@ class Backbone(nn.Module, ABC):
             A scalar.
         """
         rows = torch.cat([users, positives + self.n_users, negatives.flatten() + self.n_users])
-        return self.table.index_select(0, rows).square().sum() / (2 * len(users))
+        return squared_norms(self.table, rows) / (2 * len(users))
 
-    def _split(self, table: Tensor) -> EmbeddingView:
+    def view(self, table: Tensor) -> EmbeddingView:
         """Separate the users' from the items' rows of ``[n_users + n_items, D]``."""
-        return EmbeddingView(*torch.split(table, [self.n_users, self.n_items]))
+        return EmbeddingView.of_table(table, self.n_users)

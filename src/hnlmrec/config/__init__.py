@@ -12,18 +12,16 @@ from hnlmrec.config.language import (
     SynthesisConfig,
 )
 from hnlmrec.config.loading import merge
-from hnlmrec.config.models import (
-    AlignmentConfig,
-    BackboneConfig,
+from hnlmrec.config.losses import LossConfig
+from hnlmrec.config.models import AlignmentConfig, BackboneConfig, ModelConfig, TrainingConfig
+from hnlmrec.config.run import EvaluationConfig, RunConfig
+from hnlmrec.config.samplers import (
     BaseSamplerConfig,
     DnsConfig,
-    ModelConfig,
     SamplerConfig,
     SemanticConfig,
-    TrainingConfig,
     UniformConfig,
 )
-from hnlmrec.config.run import EvaluationConfig, RunConfig
 
 __all__ = [
     "AlignmentConfig",
@@ -34,6 +32,7 @@ __all__ = [
     "EvaluationConfig",
     "FinetuneConfig",
     "LanguageConfig",
+    "LossConfig",
     "ModelConfig",
     "ProfileConfig",
     "RunConfig",

@@ -8,8 +8,11 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from hnlmrec.config.losses import LOSS_NAMES
+from hnlmrec.config.samplers import SAMPLER_NAMES
 from hnlmrec.errors import ConfigError
 
+_TAGS = {"id_based", "semantic", "plugin", *SAMPLER_NAMES, *LOSS_NAMES}
 MEND = "change these keys; `hnlmrec init` writes a config with every key explained"
 
 
@@ -58,11 +61,11 @@ def explain(error: ValidationError) -> str:
 
 
 def _written_key(path: tuple[int | str, ...]) -> str:
-    """A pydantic path as the user wrote it: without the tag behind a key that holds a union."""
-    unions = ("sampler", "base")
-    kept = [
-        part
-        for before, part in zip((None, *path), path, strict=False)
-        if before not in unions or part not in ("uniform", "dns", "semantic")
-    ]
+    """A pydantic path as the user wrote it: without the tags of the unions."""
+    kept: list[int | str] = []
+    for part in path:
+        # a tag stands behind the key of a union, or behind another tag; "base" is a key of one
+        if kept and kept[-1] in ("sampler", "base", "loss") and part in _TAGS:
+            continue
+        kept.append(part)
     return ".".join(map(str, kept))

@@ -2,67 +2,75 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from hnlmrec.config.losses import BprConfig, LossConfig
+from hnlmrec.config.samplers import SamplerConfig, SemanticConfig, UniformConfig
 from hnlmrec.config.section import Section
+from hnlmrec.plugins import plugin_names
+
+BACKBONE_PLUGINS = "hnlmrec.backbones"
+BACKBONE_NAMES = ("lightgcn", "mf", "ngcf", "sgl", "simgcl", "xsimgcl")
+# of the code of the authors: wujcan/SGL-Torch (sgl), Coder-Yu/SELFRec (simgcl, xsimgcl)
+_RELEASED = {
+    "sgl": {"contrastive_weight": 0.1, "contrastive_temperature": 0.2},
+    "simgcl": {"contrastive_weight": 0.5, "contrastive_temperature": 0.2, "noise": 0.1},
+    "xsimgcl": {"contrastive_weight": 0.2, "contrastive_temperature": 0.15, "noise": 0.2},
+}
 
 
 class BackboneConfig(Section):
     """The collaborative-filtering model."""
 
-    name: Literal["lightgcn", "mf"] = Field("lightgcn", description="lightgcn or mf")
+    name: str = Field("lightgcn", description=", ".join(BACKBONE_NAMES))
     dim: int = Field(64, ge=1, description="size of an embedding")
-    layers: int = Field(2, ge=0, description="propagation layers (lightgcn)")
+    layers: int = Field(2, ge=0, description="propagation layers (all but mf)")
+    dropout: float = Field(
+        0.1, ge=0, lt=1, description="share of messages (ngcf) or of edges (sgl) left out"
+    )
+    contrastive_weight: float | None = Field(
+        None,
+        ge=0,
+        description="weight of the contrastive loss; null: what the authors released "
+        "(0.1 for sgl, 0.5 for simgcl, 0.2 for xsimgcl)",
+    )
+    contrastive_temperature: float | None = Field(
+        None, gt=0, description="its temperature; null: 0.2 for sgl and simgcl, 0.15 for xsimgcl"
+    )
+    noise: float | None = Field(
+        None, ge=0, description="length of the noise; null: 0.1 for simgcl, 0.2 for xsimgcl"
+    )
+    contrastive_layer: int = Field(
+        1, ge=1, description="layer that the last one is compared with (xsimgcl)"
+    )
+    options: dict[str, Any] = Field({}, description="arguments of a plug-in")
 
-
-class UniformConfig(Section):
-    """Negatives drawn uniformly from a user's un-interacted items."""
-
-    name: Literal["uniform"] = "uniform"
-
-
-class DnsConfig(Section):
-    """Dynamic negative sampling: the best scored of several uniform candidates."""
-
-    name: Literal["dns"] = "dns"
-    candidates: int = Field(8, ge=1, description="uniform candidates a negative (M)")
-    top: int = Field(1, ge=1, description="drawn uniformly from the top N of them")
+    @field_validator("name")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        known = plugin_names(BACKBONE_PLUGINS)
+        if name not in (*BACKBONE_NAMES, *known):
+            raise ValueError(
+                f"there is no {name!r}; there are {', '.join((*BACKBONE_NAMES, *known))}"
+            )
+        return name
 
     @model_validator(mode="after")
-    def _top_is_within_candidates(self) -> Self:
-        if self.top > self.candidates:
+    def _layers_are_enough(self) -> Self:
+        if self.name == "simgcl" and self.layers == 0:
+            raise ValueError("simgcl is the mean of layers 1 and up, and layers is 0")
+        if self.name == "xsimgcl" and self.contrastive_layer > self.layers:
             raise ValueError(
-                f"top is {self.top} and must not exceed candidates ({self.candidates})"
+                f"contrastive_layer is {self.contrastive_layer} and there are {self.layers} layers"
             )
         return self
 
-
-BaseSamplerConfig = Annotated[UniformConfig | DnsConfig, Field(discriminator="name")]
-
-
-class SemanticConfig(Section):
-    """HNLMRec: synthesised negatives mixed with those of any base sampler."""
-
-    name: Literal["semantic"] = "semantic"
-    base: BaseSamplerConfig = DnsConfig()
-    alpha: float = Field(0.1, ge=0, le=1, description="weight of the synthesised negative")
-    source: Literal["synthesised", "shuffled", "noise"] = Field(
-        "synthesised",
-        description="controls: shuffled gives a pair another pair's negative; noise random vectors",
-    )
-    contrastive_weight: float = Field(1e-3, ge=0, description="lambda of the contrastive loss")
-    contrastive_temperature: float = Field(0.2, gt=0, description="t of the contrastive loss")
-    stop_gradient: bool = Field(
-        True,
-        description="no gradient from the ranking and contrastive losses into the adapter, which "
-        "could only learn to push the negative away from the user; alignment alone trains it",
-    )
-    rescale: bool = Field(True, description="scale it to the norm of the item embeddings")
-
-
-SamplerConfig = Annotated[UniformConfig | DnsConfig | SemanticConfig, Field(discriminator="name")]
+    def setting(self, key: str) -> float:
+        """The number under ``key``, or what the backbone's authors released where it is null."""
+        given: float | None = getattr(self, key)
+        return _RELEASED[self.name][key] if given is None else given
 
 
 class AlignmentConfig(Section):
@@ -84,17 +92,19 @@ class TrainingConfig(Section):
     batch_size: int = Field(2048, ge=1, description="training pairs in a batch")
     lr: float = Field(2e-3, gt=0, description="learning rate of Adam")
     l2: float = Field(1e-3, ge=0, description="L2 of the layer-0 embeddings of a batch")
-    loss: Literal["bpr"] = Field("bpr", description="ranking loss")
-    negatives: int = Field(1, ge=1, description="negatives a positive")
+    negatives: int = Field(
+        1, ge=1, description="negatives a positive (in_batch and shared have their own number)"
+    )
     patience: int = Field(4, ge=1, description="evaluations without a better validation Recall@20")
     evaluate_every: int = Field(4, ge=1, description="epochs between evaluations on validation")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
 
 
 class ModelConfig(Section):
-    """One model of the comparison: a sampler, and whatever it changes of the shared sections."""
+    """One model of the comparison: sampler, loss, and what it changes of the shared sections."""
 
     sampler: SamplerConfig = UniformConfig()
+    loss: LossConfig = BprConfig()
     alignment: AlignmentConfig = AlignmentConfig()
     backbone: BackboneConfig = BackboneConfig()
     training: TrainingConfig = TrainingConfig()

@@ -9,7 +9,8 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel
 
-from hnlmrec.config import AlignmentConfig, RunConfig, SamplerConfig
+from hnlmrec.config import AlignmentConfig, LossConfig, RunConfig, SamplerConfig
+from hnlmrec.config.section import PluginSection
 
 _HEADER = """\
 # A run of hnlmrec. Every key is shown with its default; delete what you do not change.
@@ -19,6 +20,8 @@ _MODELS = """\
 # Each model sets what it changes of backbone and training, and its own:
 #   sampler: one of
 {samplers}
+#   loss: one of
+{losses}
 #   alignment: the adapter from text to CF space
 {alignment}
 """
@@ -45,11 +48,10 @@ def _section(section: BaseModel, depth: int) -> Iterator[str]:
 
 
 def _models(config: BaseModel) -> Iterator[str]:
-    samplers = []
-    for kind in get_args(get_args(SamplerConfig)[0]):
-        samplers += _options(kind, f"{kind.model_fields['name'].default}: ")
     text = _MODELS.format(
-        samplers="\n".join(samplers), alignment="\n".join(_options(AlignmentConfig, ""))
+        samplers="\n".join(_choices(SamplerConfig)),
+        losses="\n".join(_choices(LossConfig)),
+        alignment="\n".join(_options(AlignmentConfig, "")),
     )
     models = {
         name: model.model_dump(mode="json", exclude_unset=True, exclude={"backbone", "training"})
@@ -57,6 +59,24 @@ def _models(config: BaseModel) -> Iterator[str]:
     }
     yield from ("", *text.splitlines())
     yield yaml.safe_dump({"models": models}, sort_keys=False).rstrip()
+
+
+def _choices(union: Any) -> Iterator[str]:
+    for kind in sections(union):
+        plugin = issubclass(kind, PluginSection)
+        label = "the name of a plug-in" if plugin else kind.model_fields["name"].default
+        yield from _options(kind, f"{label}: ")
+
+
+def sections(union: Any) -> Iterator[type[BaseModel]]:
+    """The sections that a (nested, tagged) union of them may hold, in their order."""
+    if isinstance(union, type):
+        yield union
+        return
+    parts = get_args(union)
+    # of Annotated[X, ...] only X counts
+    for part in parts[:1] if hasattr(union, "__metadata__") else parts:
+        yield from sections(part)
 
 
 def _options(kind: type[BaseModel], label: str) -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hnlmrec.negatives.protocol import EmbeddingView, Negatives, PairBatch, lookup
+from hnlmrec.negatives.protocol import EmbeddingView, Negatives, PairBatch
+from hnlmrec.negatives.scoring import candidate_scores
 from hnlmrec.negatives.uninteracted import Uninteracted
 
 
@@ -13,8 +14,9 @@ class Dns:
     """DNS(M, N): uniform among the ``top`` N best scored of M uniform candidates.
 
     Zhang et al., "Optimizing Top-N Collaborative Filtering via Dynamic Negative Item Sampling",
-    2013 (``top = 1``); Shi et al., "On the Theories Behind Hard Negative Sampling for
-    Recommendation", 2023 (``top > 1``).
+    SIGIR 2013 (``top = 1``); Shi et al., "On the Theories Behind Hard Negative Sampling for
+    Recommendation", WWW 2023 (``top > 1``).
+    Cost per batch: B N M draws and inner products.
 
     Parameters
     ----------
@@ -36,11 +38,11 @@ class Dns:
     ) -> Negatives:
         """Choose ``n`` hard negatives of each pair."""
         drawn = self.pool.sample(batch.users, self.n * self.candidates, generator)
-        scores = _scores(batch.users, drawn, view.detach())
+        scores = candidate_scores(batch.users, drawn, view)
         shape = (len(drawn), self.n, self.candidates)
         chosen = self._choose(scores.view(shape), generator)
         items = drawn.view(shape).gather(2, chosen).squeeze(2)
-        return Negatives(items, lookup(view.items, items))
+        return Negatives(items)
 
     def _choose(self, scores: Tensor, generator: torch.Generator) -> Tensor:
         """Position of the chosen candidate, int64 ``[B, N, 1]``."""
@@ -50,9 +52,3 @@ class Dns:
         shape = (*scores.shape[:2], 1)
         place = torch.randint(self.top, shape, generator=generator, device=scores.device)
         return best.gather(2, place)
-
-
-def _scores(users: Tensor, items: Tensor, view: EmbeddingView) -> Tensor:
-    """Score of each user ``[B]`` with each of its items ``[B, M]``: float ``[B, M]``."""
-    vectors = lookup(view.items, items)
-    return torch.bmm(vectors, lookup(view.users, users).unsqueeze(2)).squeeze(2)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
+
+from hnlmrec.negatives.uninteracted import Uninteracted
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,11 +24,14 @@ class PairBatch:
         Indices, int64 ``[B]``.
     index
         Position of each pair in ``Interactions.pairs("train")``, int64 ``[B]``.
+    epoch
+        The epoch that the step belongs to, from 1; schedules of hardness read it.
     """
 
     users: Tensor
     positives: Tensor
     index: Tensor
+    epoch: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,14 +44,40 @@ class EmbeddingView:
     ----------
     users, items
         Float ``[n_users, D]`` and ``[n_items, D]``.
+    layers
+        The layers that these are made of, lowest first, as they are; for those who asked for them.
+    table
+        The tensor of which users and items are the two parts, when there is one: its gradient
+        can be made in one piece.
+    unit
+        Whether the rows are at unit length, so that scores are cosines.
     """
 
     users: Tensor
     items: Tensor
+    layers: tuple[EmbeddingView, ...] = ()
+    table: Tensor | None = None
+    unit: bool = False
+
+    @classmethod
+    def of_table(cls, table: Tensor, n_users: int) -> EmbeddingView:
+        """Split ``[n_users + n_items, D]``, users first."""
+        return cls(table[:n_users], table[n_users:], table=table)
 
     def detach(self) -> EmbeddingView:
-        """Return the same numbers without the graph."""
-        return EmbeddingView(self.users.detach(), self.items.detach())
+        """Return the same numbers without the graph, and without layers."""
+        if self.table is not None:
+            view = EmbeddingView.of_table(self.table.detach(), len(self.users))
+            return replace(view, unit=self.unit)
+        return EmbeddingView(self.users.detach(), self.items.detach(), unit=self.unit)
+
+    def normalised(self) -> EmbeddingView:
+        """Return the rows at unit length, so that scores are cosines; layers as they are."""
+        if self.table is not None:
+            view = EmbeddingView.of_table(normalize(self.table, dim=1), len(self.users))
+            return replace(view, layers=self.layers, unit=True)
+        users, items = normalize(self.users, dim=1), normalize(self.items, dim=1)
+        return EmbeddingView(users, items, self.layers, unit=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,19 +87,67 @@ class Negatives:
     Parameters
     ----------
     items
-        The catalogue items that the negatives stand on, int64 ``[B, N]``.
+        The catalogue items that the negatives stand on, int64 ``[B, N]``; ``[1, N]`` when all
+        pairs of the batch share them.
     embeddings
-        What the ranking loss sees, float ``[B, N, D]``; gradients flow through it.
+        What the ranking loss sees, float ``[B, N, D]``; gradients flow through it, and a loss
+        of cosines sees it at unit length. None: the rows of ``items``.
+    weights
+        How much each negative counts, float ``[B, N]``, 0 for not at all. None: all the same.
+    loss
+        A loss of the sampler's own, a scalar that is added to the others.
     synthesised
-        Synthesised hard negative of each pair, float ``[B, D]``, for the contrastive loss.
+        Synthesised hard negative of each pair, float ``[B, D]``.
     present
         Which pairs have a synthesised negative, bool ``[B]``; the others fell back to the base.
+    lengths
+        Factor of ``synthesised`` where it meets each negative, float ``[B or 1, N]``.
+    mixed
+        Weight of the synthesised negative in each negative (``alpha``).
+    extra
+        Weight of the synthesised negative as one more negative of its pair; 0: it is none.
     """
 
     items: Tensor
-    embeddings: Tensor
+    embeddings: Tensor | None = None
+    weights: Tensor | None = None
+    loss: Tensor | None = None
     synthesised: Tensor | None = None
     present: Tensor | None = None
+    lengths: Tensor | None = None
+    mixed: float = 0.0
+    extra: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class SamplerSetting:
+    """What a sampler may be built from.
+
+    Parameters
+    ----------
+    pool
+        The un-interacted items.
+    n
+        Negatives a pair.
+    counts
+        Training interactions of each item, int64 ``[n_items]``.
+    n_users
+        Number of users.
+    width
+        Size of an embedding.
+    generator
+        Source of initial values, on the CPU.
+    device
+        Where the negatives are drawn.
+    """
+
+    pool: Uninteracted
+    n: int
+    counts: npt.NDArray[np.int64]
+    n_users: int
+    width: int
+    generator: torch.Generator
+    device: torch.device | str = "cpu"
 
 
 def lookup(table: Tensor, index: Tensor) -> Tensor:
@@ -77,7 +159,12 @@ def lookup(table: Tensor, index: Tensor) -> Tensor:
 
 
 class NegativeSampler(Protocol):
-    """Chooses the negatives that a batch of training pairs is trained against."""
+    """Chooses the negatives that a batch of training pairs is trained against.
+
+    A sampler that needs the layers of the backbone says so by an attribute ``needs_layers``;
+    one that stands on another has it as ``base``; one with parameters or state is an
+    ``nn.Module``, and they are trained and saved with the model.
+    """
 
     def sample(
         self, batch: PairBatch, view: EmbeddingView, generator: torch.Generator

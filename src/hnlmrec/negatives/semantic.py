@@ -1,7 +1,8 @@
-"""HNLMRec's sampler: synthesised negatives mixed with those of any base sampler."""
+"""HNLMRec's sampler: synthesised negatives beside those of any base sampler."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -10,7 +11,13 @@ from torch.nn import functional as F
 
 from hnlmrec.alignment import Adapter
 from hnlmrec.config import SemanticConfig
-from hnlmrec.negatives.protocol import EmbeddingView, Negatives, NegativeSampler, PairBatch
+from hnlmrec.negatives.protocol import (
+    EmbeddingView,
+    Negatives,
+    NegativeSampler,
+    PairBatch,
+    lookup,
+)
 
 
 class HardNegativeSource(Protocol):
@@ -22,11 +29,14 @@ class HardNegativeSource(Protocol):
 
 
 class Semantic:
-    """Mix a pair's synthesised negative into each base negative.
+    """Put a pair's synthesised negative beside the negatives of any base sampler.
 
-    The mixed negative is ``alpha * e_hard + (1 - alpha) * e_neg`` (HNLMRec, arXiv 2504.04726),
-    where ``e_hard`` is the adapter's image of the synthesised vector, scaled to the norm of
-    ``e_neg``. A pair without a synthesised vector keeps its base negative and is counted.
+    HNLMRec (arXiv 2504.04726) mixes: ``alpha * e_hard + (1 - alpha) * e_neg``, where ``e_hard`` is
+    the adapter's image of the synthesised vector, scaled to the norm of ``e_neg``. It may also
+    stand in the place of each negative (``alpha = 1``) or be one more negative of the pair, with
+    a weight: in a softmax loss, one more term of the denominator.
+
+    A pair without a synthesised vector keeps its base negatives and is counted.
     Cost per batch: the base sampler's, a read of B vectors and one pass of the adapter.
 
     Parameters
@@ -38,7 +48,7 @@ class Semantic:
     adapter
         Maps it to the CF space.
     config
-        Mixing weight, rescaling and gradient.
+        How it enters, its weight, rescaling and gradient.
     """
 
     def __init__(
@@ -56,19 +66,32 @@ class Semantic:
     def sample(
         self, batch: PairBatch, view: EmbeddingView, generator: torch.Generator
     ) -> Negatives:
-        """Draw base negatives and mix the synthesised ones in; see `NegativeSampler`."""
+        """Draw base negatives and add the synthesised ones; see `NegativeSampler`."""
         base = self.base.sample(batch, view, generator)
         vectors, present = self.source.vectors(batch.index)
-        hard = self.adapter(vectors).unsqueeze(1)  # [B, 1, dim]
+        hard = self.adapter(vectors)
+        lengths = torch.ones((1, base.items.shape[1]), dtype=hard.dtype, device=hard.device)
         if self.config.rescale:
-            norms = base.embeddings.detach().norm(dim=-1, keepdim=True)
-            hard = F.normalize(hard, dim=-1) * norms
+            hard = F.normalize(hard, dim=-1)
+            rows = lookup(view.items, base.items) if base.embeddings is None else base.embeddings
+            lengths = rows.detach().norm(dim=-1)
         if self.config.stop_gradient:
             hard = hard.detach()
-        weight = self.config.alpha * present[:, None, None]
-        return Negatives(
-            items=base.items,
-            embeddings=weight * hard + (1 - weight) * base.embeddings,
-            synthesised=hard[:, 0],
+        return replace(
+            base,
+            synthesised=hard,
             present=present,
+            lengths=lengths,
+            mixed=self.share(batch.epoch),
+            extra=self.config.weight if self.config.enter == "extra" else 0.0,
         )
+
+    def share(self, epoch: int) -> float:
+        """Weight of the synthesised negative in a mixture in an epoch, counted from 1."""
+        config = self.config
+        if config.enter != "mixture":
+            return 1.0 if config.enter == "negative" else 0.0
+        if config.alpha_epochs == 0:
+            return config.alpha
+        passed = min(1.0, (epoch - 1) / config.alpha_epochs)
+        return config.alpha_start + passed * (config.alpha - config.alpha_start)

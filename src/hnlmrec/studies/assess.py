@@ -5,18 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import BaseModel
+from torch import Tensor
 
 from hnlmrec.artifacts import write_atomically
 from hnlmrec.config import EvaluationConfig, ModelConfig
 from hnlmrec.data.interactions import Interactions
 from hnlmrec.evaluation.evaluate import evaluate
 from hnlmrec.evaluation.false_negatives import fhns_rate, nearest_uninteracted
+from hnlmrec.evaluation.ranking import NOTHING
+from hnlmrec.negatives import EmbeddingView, Negatives
+from hnlmrec.negatives.scoring import mixed_embeddings
 from hnlmrec.training.learner import LanguageArtefacts, build_learner, epoch_batches
 from hnlmrec.training.model import TrainedModel
 
 PER_USER = "per_user.parquet"
+_POOL_MEMBERS = 16
 
 
 class Assessment(BaseModel):
@@ -73,25 +79,18 @@ def fhns_rates(
     device = torch.device("cpu")
     learner = build_learner(config, interactions, seed, language, device)
     learner.load_state_dict(trained.state)
+    view = learner.view(layers=learner.needs_layers)
     generator = torch.Generator().manual_seed(seed)
+    last = config.training.epochs  # where schedules of hardness have ended
     users, used, synthesised = [], [], []
-    for batch in epoch_batches(interactions, config.training.batch_size, generator, device):
-        negatives = learner.sampler.sample(batch, trained.view, generator)
+    for batch in epoch_batches(interactions, config.training.batch_size, generator, device, last):
+        negatives = learner.sample(batch, view, generator)
         rows = batch.users.numpy()
         users.append(rows)
-        if negatives.synthesised is None:
-            used.append(negatives.items.numpy())
-            continue
-        n = negatives.items.shape[1]
-        mixed = negatives.embeddings.flatten(0, 1)
-        nearest = nearest_uninteracted(
-            mixed, np.repeat(rows, n), trained.view.items, interactions.train
-        )
-        used.append(nearest[:, :1].reshape(len(rows), n))
-        alone = nearest_uninteracted(
-            negatives.synthesised, rows, trained.view.items, interactions.train
-        )
-        synthesised.append(alone[:, :1])
+        used.append(_catalogue_items(negatives, rows, view, interactions))
+        if negatives.synthesised is not None:
+            alone = negatives.synthesised[:, None]
+            synthesised.append(_nearest(alone, rows, view, interactions))
     held_out = interactions.valid + interactions.test
     who = np.concatenate(users)
     rates = {"used": fhns_rate(np.concatenate(used), who, held_out, interactions.train).ratio}
@@ -99,3 +98,31 @@ def fhns_rates(
         picked = np.concatenate(synthesised)
         rates["synthesised"] = fhns_rate(picked, who, held_out, interactions.train).ratio
     return rates
+
+
+def _catalogue_items(
+    negatives: Negatives, users: npt.NDArray[np.int64], view: EmbeddingView, data: Interactions
+) -> npt.NDArray[np.int64]:
+    """The catalogue items that the negatives of a batch are, or are nearest to, ``[B, N]``.
+
+    Of a pool that the batch shares, each pair gets a few members: FHNS needs a sample, not all.
+    """
+    if negatives.embeddings is None and negatives.synthesised is None:
+        pooled = len(negatives.items) < len(users)
+        some = slice(_POOL_MEMBERS) if pooled else slice(None)
+        items = negatives.items[:, some].expand(len(users), -1).numpy().astype(np.int64)
+        if negatives.weights is None:
+            return items
+        return np.where(negatives.weights[:, some].numpy() > 0, items, NOTHING)
+    return _nearest(mixed_embeddings(negatives, view), users, view, data)
+
+
+def _nearest(
+    embeddings: Tensor, users: npt.NDArray[np.int64], view: EmbeddingView, data: Interactions
+) -> npt.NDArray[np.int64]:
+    """Nearest un-interacted item of each of a user's embeddings ``[B, N, D]``: ``[B, N]``."""
+    n = embeddings.shape[1]
+    found = nearest_uninteracted(
+        embeddings.flatten(0, 1), np.repeat(users, n), view.items, data.train
+    )
+    return found[:, :1].reshape(len(users), n)

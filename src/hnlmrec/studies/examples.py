@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from hnlmrec.config import DnsConfig, RunConfig, SemanticConfig
+from hnlmrec.config import RunConfig, SemanticConfig
 from hnlmrec.errors import ConfigError
 from hnlmrec.evaluation.false_negatives import nearest_uninteracted
-from hnlmrec.negatives import PairBatch, Uninteracted, build_base
+from hnlmrec.negatives import Dns, PairBatch, Uninteracted
 from hnlmrec.profiles import Profiles
 from hnlmrec.stage_names import PROFILE, train_name
 from hnlmrec.stages import Context
@@ -91,7 +91,7 @@ def examples(context: Context, n_users: int) -> list[Example]:
     learner = build_learner(model, interactions, seed, language, torch.device("cpu"))
     learner.load_state_dict(trained.state)
     assert learner.adapter is not None
-    dns = build_base(DnsConfig(), Uninteracted(interactions.train, "cpu"), 1)
+    dns = Dns(Uninteracted(interactions.train), n=1, candidates=8, top=1)
     generator = torch.Generator().manual_seed(seed)
     held_out = interactions.valid + interactions.test
     found = []

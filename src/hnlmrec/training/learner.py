@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from hnlmrec.alignment import Adapter, ItemAlignment
 from hnlmrec.backbones import Backbone, build_backbone
 from hnlmrec.config import ModelConfig, SemanticConfig
 from hnlmrec.data.interactions import Interactions
 from hnlmrec.errors import ConfigError
-from hnlmrec.losses import RANKING_LOSSES, contrastive
-from hnlmrec.negatives import NegativeSampler, PairBatch, Uninteracted, build_base, lookup
+from hnlmrec.losses import build_loss, contrastive
+from hnlmrec.negatives import (
+    EmbeddingView,
+    Negatives,
+    NegativeSampler,
+    PairBatch,
+    SamplerSetting,
+    Uninteracted,
+    build_sampler,
+    lookup,
+)
+from hnlmrec.negatives.scoring import score_batch
 from hnlmrec.negatives.semantic import Semantic
 from hnlmrec.synthesis.controls import build_source
 from hnlmrec.synthesis.store import NegativeStore
@@ -61,47 +73,102 @@ class Learner(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.adapter = alignment.adapter if alignment else None
-        self.sampler = sampler
+        chain = list(_chain(sampler))
+        # in a tuple: what has state is registered once, below
+        self._sampler = (sampler,)
+        self.sampler_state = nn.ModuleList(one for one in chain if isinstance(one, nn.Module))
+        self.needs_layers = any(getattr(one, "needs_layers", False) for one in chain)
         self.alignment = alignment
         self.config = config
-        self.ranking_loss = RANKING_LOSSES[config.training.loss]
+        self.ranking_loss = build_loss(config.loss, backbone.n_items)
+        self.cosine = config.loss.similarity == "cosine"
+
+    @property
+    def sampler(self) -> NegativeSampler:
+        """What chooses the negatives."""
+        return self._sampler[0]
+
+    def view(
+        self, generator: torch.Generator | None = None, *, layers: bool = False
+    ) -> EmbeddingView:
+        """What the loss and the evaluation score with: at unit length when the loss sees cosines.
+
+        Parameters
+        ----------
+        generator
+            Source of the backbone's dropout and noise; None for evaluation.
+        layers
+            Whether to give the layers too.
+        """
+        view = self.backbone.embeddings(generator, layers=layers)
+        return view.normalised() if self.cosine else view
 
     def loss(
         self, batch: PairBatch, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of a batch: ranking + lambda_cl * contrastive + alignment + L2.
+        """The loss of a batch: the ranking loss, L2, and what sampler, backbone and text add.
 
         Returns
         -------
         tuple[Tensor, dict[str, Tensor]]
             The scalar to minimise, and its parts and counts, detached, by name.
         """
-        view = self.backbone.embeddings()
-        negatives = self.sampler.sample(batch, view, generator)
-        users = lookup(view.users, batch.users)
-        positives = lookup(view.items, batch.positives)
-        parts = {"ranking": self.ranking_loss(users, positives, negatives.embeddings)}
+        view = self.view(generator, layers=self.needs_layers)
+        negatives = self.sample(batch, view, generator)
+        parts = {"ranking": self.ranking_loss(*score_batch(batch, negatives, view))}
         parts["l2"] = self.config.training.l2 * self.backbone.l2(
             batch.users, batch.positives, negatives.items
         )
+        if negatives.loss is not None:
+            parts["sampler"] = negatives.loss
+        auxiliary = self.backbone.auxiliary(batch, view, generator)
+        if auxiliary is not None:
+            parts["auxiliary"] = auxiliary
         counts = {}
-        semantic = self.config.sampler
-        if isinstance(semantic, SemanticConfig) and negatives.synthesised is not None:
-            present = negatives.present
-            assert present is not None
-            counts["missing"] = (~present).sum()
-            if semantic.contrastive_weight > 0 and present.any():
-                parts["contrastive"] = semantic.contrastive_weight * contrastive(
-                    users[present],
-                    positives[present],
-                    negatives.synthesised[present],
-                    semantic.contrastive_temperature,
-                )
+        if negatives.present is not None:
+            counts["missing"] = (~negatives.present).sum()
+            contrast = self._contrastive(batch, negatives, view)
+            if contrast is not None:
+                parts["contrastive"] = contrast
         if self.alignment is not None and self.alignment.config.weight > 0:
             parts["alignment"] = self.alignment.loss(batch.positives, view.items)
         total = torch.stack(list(parts.values())).sum()
         logged = {name: value.detach() for name, value in (parts | counts).items()}
         return total, logged
+
+    def sample(
+        self, batch: PairBatch, view: EmbeddingView, generator: torch.Generator
+    ) -> Negatives:
+        """Negatives as the ranking loss sees them; see `NegativeSampler`."""
+        negatives = self.sampler.sample(batch, view, generator)
+        if self.cosine and negatives.embeddings is not None:
+            return replace(negatives, embeddings=normalize(negatives.embeddings, dim=-1))
+        return negatives
+
+    def _contrastive(
+        self, batch: PairBatch, negatives: Negatives, view: EmbeddingView
+    ) -> Tensor | None:
+        """lambda_cl * L_CL over the pairs that have a synthesised negative."""
+        config, present = self.config.sampler, negatives.present
+        assert isinstance(config, SemanticConfig)
+        assert present is not None
+        assert negatives.synthesised is not None
+        if config.contrastive_weight == 0 or not present.any():
+            return None
+        return config.contrastive_weight * contrastive(
+            lookup(view.users, batch.users[present]),
+            lookup(view.items, batch.positives[present]),
+            negatives.synthesised[present],
+            config.contrastive_temperature,
+        )
+
+
+def _chain(sampler: NegativeSampler) -> Iterator[NegativeSampler]:
+    """A sampler, the one it stands on, and so on."""
+    yield sampler
+    base = getattr(sampler, "base", None)
+    if base is not None:
+        yield from _chain(base)
 
 
 def build_learner(
@@ -123,7 +190,16 @@ def build_learner(
     pool = Uninteracted(interactions.train, device)
     sampler = config.sampler
     base_config = sampler.base if isinstance(sampler, SemanticConfig) else sampler
-    base = build_base(base_config, pool, config.training.negatives)
+    setting = SamplerSetting(
+        pool=pool,
+        n=config.training.negatives,
+        counts=np.bincount(interactions.train.indices, minlength=interactions.n_items),
+        n_users=interactions.n_users,
+        width=backbone.width,
+        generator=generator,
+        device=device,
+    )
+    base = build_sampler(base_config, setting)
     if not config.needs_language:
         return Learner(backbone, base, config)
     if language is None:
@@ -133,9 +209,9 @@ def build_learner(
             mend="run `hnlmrec synthesize` first",
         )
     item_vectors = language.item_vectors.to(device)
-    adapter = Adapter(
-        item_vectors.shape[1], config.backbone.dim, config.alignment.hidden, generator
-    ).to(device)
+    adapter = Adapter(item_vectors.shape[1], backbone.width, config.alignment.hidden, generator).to(
+        device
+    )
     alignment = ItemAlignment(adapter, item_vectors, config.alignment)
     if not isinstance(sampler, SemanticConfig):
         return Learner(backbone, base, config, alignment)
@@ -144,7 +220,11 @@ def build_learner(
 
 
 def epoch_batches(
-    interactions: Interactions, batch_size: int, generator: torch.Generator, device: torch.device
+    interactions: Interactions,
+    batch_size: int,
+    generator: torch.Generator,
+    device: torch.device,
+    epoch: int = 1,
 ) -> Iterator[PairBatch]:
     """All training pairs once, in random order.
 
@@ -152,7 +232,9 @@ def epoch_batches(
     ----------
     generator
         On the CPU, so that an order belongs to a seed on every device.
+    epoch
+        The batches' epoch, from 1.
     """
     users, items = (torch.from_numpy(part.astype("int64")) for part in interactions.pairs())
     for index in torch.randperm(len(users), generator=generator).split(batch_size):
-        yield PairBatch(users[index].to(device), items[index].to(device), index.to(device))
+        yield PairBatch(users[index].to(device), items[index].to(device), index.to(device), epoch)

@@ -1,34 +1,10 @@
-"""Losses over embeddings of a batch."""
+"""Contrastive losses over embeddings."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-
-
-def bpr(user: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-    """Bayesian personalised ranking: mean of ``-log sigmoid(s_positive - s_negative)``.
-
-    Rendle et al., "BPR: Bayesian Personalized Ranking from Implicit Feedback", 2009.
-
-    Parameters
-    ----------
-    user, positive
-        Float ``[B, D]``.
-    negative
-        Float ``[B, N, D]``.
-
-    Returns
-    -------
-    Tensor
-        A scalar, the mean over pairs and negatives.
-    """
-    positive_scores = (user * positive).sum(dim=1)
-    negative_scores = torch.bmm(negative, user.unsqueeze(2)).squeeze(2)
-    return functional.softplus(negative_scores - positive_scores.unsqueeze(1)).mean()
 
 
 def contrastive(user: Tensor, positive: Tensor, synthesised: Tensor, temperature: float) -> Tensor:
@@ -73,6 +49,3 @@ def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
     """
     logits = functional.normalize(a, dim=1) @ functional.normalize(b, dim=1).T / temperature
     return functional.cross_entropy(logits, torch.arange(len(a), device=a.device))
-
-
-RANKING_LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"bpr": bpr}

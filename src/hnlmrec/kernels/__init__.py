@@ -1,0 +1,12 @@
+"""The few operations that training spends its time in.
+
+Each has two forms that agree up to rounding: compiled loops for float32 on a CPU, which touch no
+more memory than they must, and torch for everything else. Threads are torch's: what
+``torch.set_num_threads`` says holds for both.
+"""
+
+from hnlmrec.kernels.draws import draw_free
+from hnlmrec.kernels.pairs import pair_scores, squared_norms, table_scores
+from hnlmrec.kernels.propagation import Adjacency
+
+__all__ = ["Adjacency", "draw_free", "pair_scores", "squared_norms", "table_scores"]

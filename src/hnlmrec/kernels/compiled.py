@@ -1,0 +1,132 @@
+"""Loops that numba compiles for CPUs; `hnlmrec.kernels` says what each computes.
+
+Each works on a range ``start`` to ``stop`` of what it writes: rows of the output, or columns where
+rows collide. So results do not depend on how many threads share the ranges out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+# reductions may be reordered for vector instructions; infinities and NaN keep their meaning
+_FAST = {"reassoc", "contract", "nsz", "arcp"}
+_LOW = np.uint64(0xFFFFFFFF)
+_32 = np.uint64(32)
+
+
+@njit(nogil=True, fastmath=_FAST, cache=True)
+def propagate(
+    start: int, stop: int, indptr: Any, indices: Any, values: Any, x: Any, plus: Any, scale: Any,
+    out: Any,
+) -> None:  # fmt: skip
+    """Rows of ``out = scale * (plus + A x)``."""
+    dim = x.shape[1]
+    for row in range(start, stop):
+        for d in range(dim):
+            out[row, d] = plus[row, d]
+        edge, last = indptr[row], indptr[row + 1]
+        # four edges a pass: a row of the output is then read and written a quarter as often
+        while edge + 4 <= last:
+            a, b, c, e = indices[edge], indices[edge + 1], indices[edge + 2], indices[edge + 3]
+            va, vb, vc, ve = values[edge], values[edge + 1], values[edge + 2], values[edge + 3]
+            for d in range(dim):
+                out[row, d] += va * x[a, d] + vb * x[b, d] + vc * x[c, d] + ve * x[e, d]
+            edge += 4
+        while edge < last:
+            a, va = indices[edge], values[edge]
+            for d in range(dim):
+                out[row, d] += va * x[a, d]
+            edge += 1
+        for d in range(dim):
+            out[row, d] *= scale
+
+
+@njit(nogil=True, fastmath=_FAST, cache=True)
+def dot_pairs(
+    start: int, stop: int, left: Any, right: Any, rows: Any, columns: Any, shift: int, out: Any
+) -> None:
+    """``out[b, k] = left[rows[b]] . right[columns[b, k] + shift]``."""
+    dim = left.shape[1]
+    for b in range(start, stop):
+        row = rows[b]
+        for k in range(columns.shape[1]):
+            column = columns[b, k] + shift
+            total = np.float32(0)
+            for d in range(dim):
+                total += left[row, d] * right[column, d]
+            out[b, k] = total
+
+
+@njit(nogil=True, fastmath=_FAST, cache=True)
+def spread_pairs(
+    start: int, stop: int, left: Any, right: Any, rows: Any, columns: Any, shift: int,
+    weights: Any, left_sum: Any, right_sum: Any,
+) -> None:  # fmt: skip
+    """The gradient of `dot_pairs`: ``weights`` times the other row, summed up where rows repeat."""
+    for b in range(len(rows)):
+        row = rows[b]
+        mine, sum_mine = left[row, start:stop], left_sum[row, start:stop]
+        for k in range(columns.shape[1]):
+            column, weight = columns[b, k] + shift, weights[b, k]
+            other, sum_other = right[column, start:stop], right_sum[column, start:stop]
+            for d in range(stop - start):
+                sum_mine[d] += weight * other[d]
+            for d in range(stop - start):
+                sum_other[d] += weight * mine[d]
+
+
+@njit(nogil=True, fastmath=_FAST, cache=True)
+def square_rows(start: int, stop: int, table: Any, rows: Any, out: Any) -> None:
+    """``out[b] = |table[rows[b]]|^2``."""
+    for b in range(start, stop):
+        row = rows[b]
+        total = np.float32(0)
+        for d in range(table.shape[1]):
+            total += table[row, d] * table[row, d]
+        out[b] = total
+
+
+@njit(nogil=True, fastmath=_FAST, cache=True)
+def spread_rows(start: int, stop: int, table: Any, rows: Any, weight: Any, total: Any) -> None:
+    """``total[rows[b]] += weight * table[rows[b]]`` for all ``b``, repeats included."""
+    for b in range(len(rows)):
+        source, sum_row = table[rows[b], start:stop], total[rows[b], start:stop]
+        for d in range(stop - start):
+            sum_row[d] += weight * source[d]
+
+
+@njit(cache=True)
+def _mixed(counter: Any) -> Any:
+    """SplitMix64 (Steele, Lea and Flood, 2014): the ``counter``-th number of a stream."""
+    z = counter * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@njit(nogil=True, cache=True)
+def draw_free(
+    start: int, stop: int, seed: Any, users: Any, indptr: Any, free_before: Any, n_items: int,
+    out: Any,
+) -> None:  # fmt: skip
+    """Draw un-interacted items of each user; see `hnlmrec.negatives.uninteracted`."""
+    n = out.shape[1]
+    for b in range(start, stop):
+        first, last = indptr[users[b]], indptr[users[b] + 1]
+        n_free = np.uint64(n_items - (last - first))
+        for k in range(n):
+            bits = _mixed(seed + np.uint64(b * n + k))
+            # the high 64 bits of bits * n_free: uniform up to n_free / 2**64
+            low = ((bits & _LOW) * n_free) >> _32
+            place = np.int64(((bits >> _32) * n_free + low) >> _32)
+            below, above = first, last
+            while below < above:
+                middle = (below + above) >> 1
+                if free_before[middle] <= place:
+                    below = middle + 1
+                else:
+                    above = middle
+            out[b, k] = place + below - first

@@ -1,0 +1,73 @@
+"""SL@K: a softmax loss aimed at the first K places."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hnlmrec.losses.softmax import softmax_rows
+
+
+@dataclass(frozen=True)
+class SlAtK:
+    """SL weighted by whether the positive is in the top K: the mean of ``w SL``.
+
+    ``w = sigmoid((s+ - b) / tw)``, and ``b`` is the score of the user's K-th best item. Yang et
+    al., "Breaking the Top-K Barrier: Advancing Top-K Ranking Metrics Optimization in Recommender
+    Systems", KDD 2025. As in the released code, the gradient also goes through ``s+`` in ``w``
+    and not through ``b``; defaults are those of its example.
+
+    The released code keeps ``b`` of each user and renews it every few epochs. The estimate here
+    is our own and has no memory: `threshold` of the pair's own negatives.
+
+    A batch costs O(B N log N), for sorting.
+
+    Parameters
+    ----------
+    temperature
+        Of the softmax.
+    k
+        Length of the recommended list.
+    quantile_temperature
+        ``tw``.
+    n_items
+        Items in the catalogue.
+    """
+
+    temperature: float
+    k: int
+    quantile_temperature: float
+    n_items: int
+
+    def __call__(self, positive: Tensor, negative: Tensor, weights: Tensor | None) -> Tensor:
+        """See `RankingLoss`."""
+        above = positive - self.threshold(negative, weights)
+        relevance = torch.sigmoid(above / self.quantile_temperature)
+        return (relevance * softmax_rows(positive, negative, weights, self.temperature)).mean()
+
+    @torch.no_grad()
+    def threshold(self, negative: Tensor, weights: Tensor | None) -> Tensor:
+        """Estimate the score of the K-th best item by Monte Carlo.
+
+        Of N uniform negatives it is the ``K N / n_items``-th largest, rounded up, so at least the
+        largest; of weighted ones, the largest score that leaves a share ``K / n_items`` of the
+        weight at or above it. Negatives that are chosen for being hard put it too high.
+
+        Parameters
+        ----------
+        negative, weights
+            As in `RankingLoss`.
+
+        Returns
+        -------
+        Tensor
+            Float ``[B]``, without a gradient.
+        """
+        scores, order = negative.sort(dim=1, descending=True)
+        counts = torch.ones_like(scores) if weights is None else weights.gather(1, order)
+        reached = counts.cumsum(dim=1)
+        needed = reached[:, -1:] * min(self.k, self.n_items) / self.n_items
+        rank = (reached < needed).sum(dim=1, keepdim=True).clamp_max(scores.shape[1] - 1)
+        return scores.gather(1, rank).squeeze(1)

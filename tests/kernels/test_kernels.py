@@ -1,0 +1,163 @@
+"""Compiled kernels against torch, and results that do not depend on threads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hnlmrec.backbones.graph import normalised_adjacency
+from hnlmrec.kernels import draw_free, pair_scores, squared_norms, table_scores, threads
+
+MASK = 2**64 - 1
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def plain_scores(left, right, rows, columns):
+    return (left[rows][:, None, :] * right[columns]).sum(dim=2)
+
+
+@pytest.fixture(params=[1, 3])
+def parts(request, monkeypatch):
+    """Share every kernel among so many threads, however small the work."""
+    monkeypatch.setattr(threads, "threads_for", lambda work: request.param)
+    return request.param
+
+
+def gradients(result, *tables):
+    weights = torch.linspace(-1, 2, result.numel()).view(result.shape)
+    return torch.autograd.grad((result * weights).sum(), tables)
+
+
+@pytest.mark.parametrize("dim", [1, 5, 64, 70])
+def test_pair_scores_and_their_gradients(parts, dim):
+    left, right = (torch.randn(n, dim, generator=seeded(n)).requires_grad_() for n in (4, 9))
+    rows = torch.tensor([3, 0, 3, 1, 3])
+    columns = torch.randint(9, (5, 3), generator=seeded(1))
+    ours, plain = (f(left, right, rows, columns) for f in (pair_scores, plain_scores))
+    torch.testing.assert_close(ours, plain)
+    for a, b in zip(gradients(ours, left, right), gradients(plain, left, right), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("dim", [3, 40])
+def test_table_scores_are_pair_scores_of_one_table(parts, dim):
+    table = torch.randn(12, dim, generator=seeded()).requires_grad_()
+    rows = torch.tensor([0, 2, 2, 1])
+    columns = torch.randint(7, (4, 6), generator=seeded(1))
+    ours = table_scores(table, rows, columns, 5)
+    plain = plain_scores(table, table, rows, columns + 5)
+    torch.testing.assert_close(ours, plain)
+    torch.testing.assert_close(gradients(ours, table), gradients(plain, table))
+
+
+def test_squared_norms_count_repeats(parts):
+    table = torch.randn(6, 33, generator=seeded()).requires_grad_()
+    rows = torch.tensor([5, 1, 5, 5, 0])
+    ours, plain = squared_norms(table, rows), table[rows].square().sum()
+    torch.testing.assert_close(ours, plain)
+    torch.testing.assert_close(gradients(ours, table), gradients(plain, table))
+
+
+def test_rows_may_be_slices_and_transposes_of_other_tensors(parts):
+    whole = torch.randn(8, 20, generator=seeded())
+    left, right = whole[::2, :10], whole[:, ::2]
+    rows, columns = torch.tensor([3, 1]), torch.tensor([[0, 7], [2, 2]])
+    torch.testing.assert_close(
+        pair_scores(left, right, rows, columns), plain_scores(left, right, rows, columns)
+    )
+
+
+def test_other_types_take_the_way_of_torch():
+    left, right = (torch.randn(3, 4, dtype=torch.float64, generator=seeded(n)) for n in (0, 1))
+    rows, columns = torch.tensor([2, 0]), torch.tensor([[1, 1], [0, 2]])
+    ours = pair_scores(left, right, rows, columns)
+    assert ours.dtype == torch.float64
+    torch.testing.assert_close(ours, plain_scores(left, right, rows, columns))
+    torch.testing.assert_close(
+        table_scores(left, rows, columns - 1, 1), plain_scores(left, left, rows, columns)
+    )
+    torch.testing.assert_close(squared_norms(left, rows), left[rows].square().sum())
+
+
+def graph(density):
+    dense = np.random.default_rng(3).random((7, 11)) < density
+    return normalised_adjacency(sp.csr_array(dense.astype(np.float32)))
+
+
+@pytest.mark.parametrize("density", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("layers", [0, 1, 3])
+def test_propagation_and_its_gradient(parts, density, layers):
+    adjacency = graph(density)
+    dense = adjacency.to_dense()
+    x = torch.randn(18, 21, generator=seeded()).requires_grad_()
+    powers = [torch.linalg.matrix_power(dense, k) @ x for k in range(layers + 1)]
+    plain = torch.stack(powers).mean(dim=0)
+    ours = adjacency.mean_of_layers(x, layers)
+    torch.testing.assert_close(ours, plain)
+    torch.testing.assert_close(gradients(ours, x), gradients(plain, x))
+    product = adjacency.product(x)
+    torch.testing.assert_close(product, dense @ x)
+    torch.testing.assert_close(gradients(product, x), gradients(dense @ x, x))
+
+
+def test_the_number_of_threads_changes_no_bit(monkeypatch):
+    adjacency = graph(0.4)
+    x = torch.randn(18, 64, generator=seeded()).requires_grad_()
+    rows = torch.randint(7, (40,), generator=seeded(1))
+    columns = torch.randint(11, (40, 4), generator=seeded(2))
+
+    def results(parts):
+        monkeypatch.setattr(threads, "threads_for", lambda work: parts)
+        scores = table_scores(adjacency.mean_of_layers(x, 2), rows, columns, 7)
+        norms = squared_norms(x, rows)
+        return scores, norms, *gradients(scores, x), *gradients(norms, x)
+
+    for one, several in zip(results(1), results(4), strict=True):
+        assert torch.equal(one, several)
+
+
+@given(dim=st.integers(1, 200), parts=st.integers(1, 20), n=st.integers(0, 1000))
+def test_parts_cover_everything_once(dim, parts, n):
+    for borders, total in ((threads.columns(dim, parts), dim), (threads.even(n, parts), n)):
+        assert borders[0] == 0
+        assert borders[-1] == total
+        assert borders == sorted(borders)
+        assert len(borders) - 1 <= parts
+
+
+def test_a_fault_in_a_thread_is_raised():
+    def kernel(start, stop):
+        if start:
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        threads.run(kernel, [0, 1, 2])
+
+
+def split_mix(counter):
+    """The ``counter``-th number of SplitMix64, in Python's exact integers."""
+    z = counter * 0x9E3779B97F4A7C15 & MASK
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & MASK
+    z = (z ^ z >> 27) * 0x94D049BB133111EB & MASK
+    return z ^ z >> 31
+
+
+def test_draws_are_those_of_exact_integers(parts):
+    n_items, n = 50, 7
+    histories = [[3, 4, 49], [], sorted(set(range(50)) - {17})]
+    indptr = torch.tensor([0, 3, 3, 52])
+    before = torch.tensor([i - k for h in histories for k, i in enumerate(h)], dtype=torch.int32)
+    users, seed = torch.tensor([2, 0, 1, 0, 1]), 2**62 - 12345
+    drawn = draw_free(seed, users, n, indptr, before, n_items)
+    for b, user in enumerate(users.tolist()):
+        free = sorted(set(range(n_items)) - set(histories[user]))
+        for k in range(n):
+            place = split_mix(seed + b * n + k) * len(free) >> 64
+            assert drawn[b, k] == free[place]
