@@ -1,0 +1,133 @@
+"""hnlmrec's side of `peers.py`: train, evaluate, and a few steps at scale."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Iterable
+from importlib.metadata import version
+
+import numpy as np
+import polars as pl
+import torch
+
+from hnlmrec.config import ModelConfig
+from hnlmrec.data.interactions import Interactions
+from hnlmrec.evaluation import evaluate
+from hnlmrec.negatives import EmbeddingView, PairBatch
+from hnlmrec.training.learner import Learner, build_learner, epoch_batches
+from peers_protocol import (
+    CUTOFFS,
+    METRIC_KEYS,
+    USERS_AT_ONCE,
+    Job,
+    Line,
+    Splits,
+    epoch_times,
+    load_factors,
+    save_factors,
+    seconds,
+    serve,
+)
+
+CPU = torch.device("cpu")
+
+
+def read(folder: str) -> Interactions:
+    """Build the interactions from the pairs."""
+    splits = Splits.load(folder)
+    parts = (splits.train, splits.valid, splits.test)
+    users, items = np.concatenate(parts, axis=1)
+    code = np.repeat(np.arange(3, dtype=np.int8), [part.shape[1] for part in parts])
+    ids = (pl.int_range(n, eager=True) for n in splits.shape)
+    return Interactions.from_pairs(*ids, users, items, code)
+
+
+def start(job: Job, interactions: Interactions) -> tuple[Learner, torch.optim.Optimizer]:
+    """Build the learner and the optimiser that `hnlmrec train` builds."""
+    torch.set_num_threads(job.threads)
+    training = {"batch_size": job.batch_size} | ({} if job.lr is None else {"lr": job.lr})
+    config = ModelConfig.model_validate(
+        {
+            "backbone": {"name": job.model, "dim": job.dim, "layers": job.layers},
+            "sampler": {"name": "uniform"},
+            "training": training,
+        }
+    )
+    learner = build_learner(config, interactions, job.seed, None, CPU)
+    return learner, torch.optim.Adam(learner.parameters(), lr=config.training.lr)
+
+
+def step(
+    learner: Learner,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterable[PairBatch],
+    generator: torch.Generator,
+) -> None:
+    """Train on the batches."""
+    for batch in batches:
+        loss, _ = learner.loss(batch, generator)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+
+def train(job: Job) -> Line:
+    """Time epochs and export the embeddings."""
+    interactions = read(job.folder)
+    learner, optimizer = start(job, interactions)
+    generator = torch.Generator().manual_seed(job.seed)
+    times = [
+        seconds(
+            lambda: step(
+                learner,
+                optimizer,
+                epoch_batches(interactions, job.batch_size, generator, CPU),
+                generator,
+            )
+        )
+        for _ in range(job.epochs)
+    ]
+    with torch.no_grad():
+        view = learner.backbone.embeddings().detach()
+    save_factors(job.scratch, view.users, view.items)
+    lr = learner.config.training.lr
+    return epoch_times(times) | {"version": version("hnlmrec"), "lr": f"{lr:g} (Adam)"}
+
+
+def rank_all(job: Job) -> Line:
+    """Time the full ranking of the test users and its metrics."""
+    torch.set_num_threads(job.threads)
+    interactions = read(job.folder)
+    view = EmbeddingView(*map(torch.from_numpy, load_factors(job.factors)))
+    found = []
+
+    def run() -> None:
+        found[:] = [evaluate(view, interactions, "test", CUTOFFS, USERS_AT_ONCE)]
+
+    times = [seconds(run) for _ in range(job.repeats + 1)][1:]
+    means = found[0].means()
+    return {
+        "users_per_second": found[0].frame.height / statistics.median(times),
+        "metrics": {key: means[key.replace("hit@", "hr@")] for key in METRIC_KEYS},
+    }
+
+
+def scale(job: Job) -> Line:
+    """Time a few batches after one, of a hundredth of the data each."""
+    interactions = read(job.folder)
+    n_pairs = interactions.train.nnz
+    learner, optimizer = start(job, interactions)
+    generator = torch.Generator().manual_seed(job.seed)
+    batches = epoch_batches(interactions, job.batch_size, generator, CPU)
+    step(learner, optimizer, itertools.islice(batches, 1), generator)
+    times = [
+        seconds(lambda: step(learner, optimizer, itertools.islice(batches, 1), generator))
+        for _ in range(job.steps)
+    ]
+    each = statistics.median(times) / job.batch_size
+    return {"microseconds": each * 1e6, "epoch_seconds": each * n_pairs, "pairs": n_pairs}
+
+
+if __name__ == "__main__":
+    serve({"train": train, "evaluate": rank_all, "scale": scale})
