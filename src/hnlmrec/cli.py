@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from hnlmrec.config import RunConfig, merge
+from hnlmrec.config.loading import nested, read_yaml
 from hnlmrec.errors import ConfigError, HnlmrecError
 from hnlmrec.reporting import Reporter
 
@@ -112,6 +114,32 @@ def examples(
             pipeline.reporter.line(line)
 
 
+@app.command(rich_help_panel="Whole runs")
+def tune(
+    config: Config,
+    grid: Annotated[
+        Path, typer.Option(help="A YAML file with the values to try.", show_default=False)
+    ],
+    output: Annotated[
+        Path, typer.Option(help="File for the configuration with the best.", show_default=False)
+    ],
+    folder: RunOption = None,
+    changes: SetOption = None,
+    update: UpdateOption = False,
+) -> None:
+    """Choose hyper-parameters of the models on validation, and write a configuration with them."""
+    if config.is_dir():
+        raise ConfigError("tune takes a YAML file, not a run's folder", where=str(config))
+    pipeline = _pipeline(config, folder, changes, update)
+    from hnlmrec.studies import tune as study
+
+    chosen, rows = study.tune(pipeline, study.Grid.from_yaml(grid, pipeline.config.models))
+    table = study.write_trials(rows, pipeline.folder.path)
+    command = f"hnlmrec {shlex.join(sys.argv[1:])}"
+    study.write_tuned(merge(read_yaml(config), _overrides(changes)), chosen, command, output)
+    pipeline.reporter.line(f"wrote {output}, and all {len(rows)} trials to {table}")
+
+
 def _stage_command(name: str, text: str) -> None:
     def command(
         config: Config,
@@ -148,6 +176,22 @@ _model_command("evaluate", "Measure the trained models on test, ranking all item
 _stage_command("compare", "Put all models and seeds into one table, with paired tests.")
 
 
+def _list_command(kind: str, text: str) -> None:
+    def command() -> None:
+        from hnlmrec.listing import print_list
+
+        # a pipe says nothing of its width
+        console = Console()
+        print_list(kind, console if console.is_terminal else Console(width=100))
+
+    app.command(kind, help=text, rich_help_panel="What there is to choose from")(command)
+
+
+_list_command("samplers", "List the negative samplers, with papers and options.")
+_list_command("losses", "List the ranking losses, with papers and options.")
+_list_command("backbones", "List the collaborative-filtering models, with papers and options.")
+
+
 def main() -> None:
     """Run a command; an error that the user can mend is printed without a traceback."""
     # read by torch when it is loaded: its threads then sleep while they wait, and a machine that
@@ -173,6 +217,17 @@ def main() -> None:
 
 def load_config(path: Path, folder: Path | None, changes: list[str] | None) -> RunConfig:
     """Read a YAML file or a run folder's ``config.yaml``, with changes of the command line."""
+    tree = _overrides(changes)
+    if path.is_dir():
+        folder = folder or path
+        path = path / "config.yaml"
+    if folder is not None:
+        tree["run"] = str(folder)
+    return RunConfig.from_yaml(path, tree)
+
+
+def _overrides(changes: list[str] | None) -> dict[str, Any]:
+    """What ``--set`` says, as a tree."""
     tree: dict[str, Any] = {}
     for change in changes or []:
         key, equals, value = change.partition("=")
@@ -180,16 +235,8 @@ def load_config(path: Path, folder: Path | None, changes: list[str] | None) -> R
             raise ConfigError(
                 f"--set takes KEY=VALUE, not {change!r}", mend="--set training.lr=0.01"
             )
-        branch: Any = _parse(change, value)
-        for part in reversed(key.split(".")):
-            branch = {part: branch}
-        tree = merge(tree, branch)
-    if path.is_dir():
-        folder = folder or path
-        path = path / "config.yaml"
-    if folder is not None:
-        tree["run"] = str(folder)
-    return RunConfig.from_yaml(path, tree)
+        tree = merge(tree, nested(key, _parse(change, value)))
+    return tree
 
 
 def _pipeline(path: Path, folder: Path | None, changes: list[str] | None, update: bool) -> Pipeline:

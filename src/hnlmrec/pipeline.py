@@ -15,6 +15,7 @@ from typing import Any
 from hnlmrec.artifacts import RunFolder, content_key
 from hnlmrec.config import ModelConfig, RunConfig
 from hnlmrec.errors import ConfigError
+from hnlmrec.process import set_up_process
 from hnlmrec.reporting import Reporter
 from hnlmrec.stage_names import (
     COMPARE,
@@ -108,8 +109,13 @@ def plan(config: RunConfig) -> dict[str, Stage]:
     return {stage.name: stage for stage in stages}
 
 
+def model_needs(model: ModelConfig) -> tuple[str, ...]:
+    """Stages whose artefacts the training of a model reads."""
+    return (PREPARE, FINETUNE, SYNTHESIZE) if model.needs_language else (PREPARE,)
+
+
 def _model_stages(name: str, model: ModelConfig, seed: int, config: RunConfig) -> list[Stage]:
-    needs = (PREPARE, FINETUNE, SYNTHESIZE) if model.needs_language else (PREPARE,)
+    needs = model_needs(model)
     cutoffs = list(config.evaluation.cutoffs)
     train, evaluate = train_name(name, seed), evaluate_name(name, seed)
     return [
@@ -187,6 +193,7 @@ class Pipeline:
         if self.folder.up_to_date(stage.name, key):
             self.reporter.skip(stage.name)
             return
+        set_up_process(self.config.threads)
         inputs = {need: self.key(need) for need in stage.needs}
         with (
             self.reporter.stage(stage.name) as lines,

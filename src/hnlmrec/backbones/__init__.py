@@ -16,7 +16,7 @@ from hnlmrec.backbones.sgl import SGL
 from hnlmrec.backbones.simgcl import SimGCL
 from hnlmrec.backbones.xsimgcl import XSimGCL
 from hnlmrec.config.models import BACKBONE_PLUGINS, BackboneConfig
-from hnlmrec.plugins import find_plugin
+from hnlmrec.plugins import build_plugin
 
 __all__ = [
     "BACKBONES",
@@ -82,7 +82,6 @@ def build_backbone(
     """
     if config.name in BACKBONES:
         return BACKBONES[config.name](config, train, generator, device)
-    backbone: Backbone = find_plugin(BACKBONE_PLUGINS, config.name)(
-        train, config.dim, config.layers, generator, device, **config.options
-    )
+    given = (train, config.dim, config.layers, generator, device)
+    backbone: Backbone = build_plugin(BACKBONE_PLUGINS, config.name, given, config.options)
     return backbone

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import scipy.sparse as sp
@@ -56,6 +57,10 @@ class LightGCN(Backbone):
         each = self.propagated()
         mean = self.view(torch.stack(each).mean(dim=0))
         return replace(mean, layers=tuple(self.view(layer) for layer in each))
+
+    def smooth(self, table: Tensor, buffers: Sequence[Tensor]) -> Tensor:
+        """Average layers 0 to K of any table; see `Backbone.smooth`."""
+        return self.adjacency.plain_mean_of_layers(table, self.layers, buffers)
 
     def propagated(self) -> list[Tensor]:
         """Layers 0 to K, each float ``[n_users + n_items, dim]``."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from hnlmrec.backbones.protocol import Backbone
 from hnlmrec.negatives.protocol import EmbeddingView
@@ -23,3 +25,7 @@ class MatrixFactorisation(Backbone):
         """Return the layer-0 embeddings themselves; see `Backbone.embeddings`."""
         view = self.view(self.table)
         return replace(view, layers=(view,)) if layers else view
+
+    def smooth(self, table: Tensor, buffers: Sequence[Tensor]) -> Tensor:
+        """Return the table itself; see `Backbone.smooth`."""
+        return table

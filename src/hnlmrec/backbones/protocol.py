@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +85,23 @@ class Backbone(nn.Module, ABC):
         """
         return None
 
+    def smooth(self, table: Tensor, buffers: Sequence[Tensor]) -> Tensor:
+        """The map from the layer-0 table to what scores, without a gradient.
+
+        Only a backbone whose map is linear, constant and symmetric has it: its gradient is then
+        the same map, and training needs no autograd through the tables (`training.direct`). It
+        counts only in a class that also defines `embeddings`, and not in its subclasses that
+        change `embeddings` or add an `auxiliary` loss.
+
+        Parameters
+        ----------
+        table
+            Float ``[n_users + n_items, dim]``.
+        buffers
+            Two tensors like it that the result may take.
+        """
+        raise NotImplementedError
+
     def l2(self, users: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
         """Return half the squared norms of the layer-0 embeddings of a batch, divided by B.
 
@@ -107,3 +125,15 @@ class Backbone(nn.Module, ABC):
     def view(self, table: Tensor) -> EmbeddingView:
         """Separate the users' from the items' rows of ``[n_users + n_items, D]``."""
         return EmbeddingView.of_table(table, self.n_users)
+
+
+def is_smooth(backbone: Backbone) -> bool:
+    """Whether `Backbone.smooth` is all that the backbone does."""
+    kind = type(backbone)
+    smooth, embeddings = _owner(kind, "smooth"), _owner(kind, "embeddings")
+    return smooth is embeddings and _owner(kind, "auxiliary") is Backbone
+
+
+def _owner(kind: type, name: str) -> type:
+    """The class that a method of ``kind`` is written in."""
+    return next(one for one in kind.__mro__ if name in vars(one))

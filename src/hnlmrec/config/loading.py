@@ -27,6 +27,14 @@ def merge(base: dict[str, Any], over: dict[str, Any] | None) -> dict[str, Any]:
     return merged
 
 
+def nested(key: str, value: Any) -> dict[str, Any]:
+    """The tree in which ``value`` stands at a dotted key, as in ``training.lr``."""
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    tree: dict[str, Any] = value
+    return tree
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; a ConfigError that names the line when it is not one."""
     try:

@@ -6,7 +6,21 @@ more memory than they must, and torch for everything else. Threads are torch's: 
 """
 
 from hnlmrec.kernels.draws import draw_free
-from hnlmrec.kernels.pairs import pair_scores, squared_norms, table_scores
+from hnlmrec.kernels.pairs import (
+    add_rows,
+    add_scores_gradient,
+    pair_scores,
+    squared_norms,
+    table_scores,
+)
 from hnlmrec.kernels.propagation import Adjacency
 
-__all__ = ["Adjacency", "draw_free", "pair_scores", "squared_norms", "table_scores"]
+__all__ = [
+    "Adjacency",
+    "add_rows",
+    "add_scores_gradient",
+    "draw_free",
+    "pair_scores",
+    "squared_norms",
+    "table_scores",
+]

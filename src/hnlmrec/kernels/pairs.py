@@ -70,21 +70,13 @@ class _PairScores(Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        from hnlmrec.kernels.compiled import spread_pairs
-
         left, right, rows, columns = ctx.saved_tensors
-        other = left if right is None else right
         left_sum = torch.zeros_like(left, memory_format=torch.contiguous_format)
-        right_sum = left_sum
+        other, right_sum = left, left_sum
         if right is not None:
+            other = right
             right_sum = torch.zeros_like(right, memory_format=torch.contiguous_format)
-        dim = left.shape[1]
-        parts = threads.threads_for(2 * gradient.numel() * dim)
-        threads.run(
-            spread_pairs, threads.columns(dim, parts),
-            array(left), array(other), array(rows), array(columns), ctx.shift, array(gradient),
-            left_sum.numpy(), right_sum.numpy(),
-        )  # fmt: skip
+        _spread(left, other, rows, columns, ctx.shift, gradient, left_sum, right_sum)
         return left_sum, None if right is None else right_sum, None, None, None
 
 
@@ -118,12 +110,58 @@ class _SquaredNorms(Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        from hnlmrec.kernels.compiled import spread_rows
-
         table, rows = ctx.saved_tensors
         total = torch.zeros_like(table, memory_format=torch.contiguous_format)
-        dim = table.shape[1]
-        borders = threads.columns(dim, threads.threads_for(len(rows) * dim))
-        weight = np.float32(2 * gradient.item())
-        threads.run(spread_rows, borders, array(table), array(rows), weight, total.numpy())
+        add_rows(total, table, rows, 2 * gradient.item())
         return total, None
+
+
+def add_scores_gradient(
+    total: Tensor, table: Tensor, rows: Tensor, columns: Tensor, shift: int, weights: Tensor
+) -> None:
+    """Add the gradient of ``(weights * table_scores).sum()`` in the table to ``total``.
+
+    Parameters
+    ----------
+    total, table
+        Float ``[R, D]``, contiguous.
+    rows, columns, shift
+        As in `table_scores`.
+    weights
+        Float ``[B, K]``.
+    """
+    if on_cpu(total, table):
+        _spread(table, table, rows, columns, shift, weights, total, total)
+        return
+    chosen = columns.flatten() + shift
+    mine = table.index_select(0, rows)
+    others = table.index_select(0, chosen).view(*columns.shape, -1)
+    total.index_add_(0, rows, torch.einsum("bk,bkd->bd", weights, others))
+    total.index_add_(0, chosen, torch.einsum("bk,bd->bkd", weights, mine).flatten(0, 1))
+
+
+def add_rows(total: Tensor, table: Tensor, rows: Tensor, weight: float) -> None:
+    """Add ``weight * table[rows[b]]`` to ``total[rows[b]]`` for all ``b``, repeats included."""
+    if not on_cpu(total, table):
+        total.index_add_(0, rows, table.index_select(0, rows), alpha=weight)
+        return
+    from hnlmrec.kernels.compiled import spread_rows
+
+    dim = table.shape[1]
+    borders = threads.columns(dim, threads.threads_for(len(rows) * dim))
+    threads.run(spread_rows, borders, array(table), array(rows), np.float32(weight), total.numpy())
+
+
+def _spread(
+    left: Tensor, right: Tensor, rows: Tensor, columns: Tensor, shift: int, weights: Tensor,
+    left_sum: Tensor, right_sum: Tensor,
+) -> None:  # fmt: skip
+    from hnlmrec.kernels.compiled import spread_pairs
+
+    dim = left.shape[1]
+    parts = threads.threads_for(2 * weights.numel() * dim)
+    threads.run(
+        spread_pairs, threads.columns(dim, parts),
+        array(left), array(right), array(rows), array(columns), shift, array(weights),
+        left_sum.numpy(), right_sum.numpy(),
+    )  # fmt: skip

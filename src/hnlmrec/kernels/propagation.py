@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -69,15 +70,41 @@ class Adjacency:
         mean: Tensor = _MeanOfLayers.apply(x, self, layers)  # type: ignore[no-untyped-call]
         return mean
 
-    def add_product(self, x: Tensor, plus: Tensor | None, scale: float = 1.0) -> Tensor:
-        """Compute ``scale * (plus + A x)`` without a gradient."""
+    def plain_mean_of_layers(self, x: Tensor, layers: int, buffers: Sequence[Tensor]) -> Tensor:
+        """`mean_of_layers` without a gradient.
+
+        Parameters
+        ----------
+        x, layers
+            As there.
+        buffers
+            Two contiguous tensors like ``x``, for the result and on the way to it; none: they are
+            made.
+        """
+        total = x
+        for layer in range(layers):
+            last = layer == layers - 1
+            # the one of two that does not hold the last product
+            out = buffers[layer % 2] if buffers else None
+            total = self.add_product(total, x, 1 / (layers + 1) if last else 1.0, out)
+        return total
+
+    def add_product(
+        self,
+        x: Tensor,
+        plus: Tensor | None,
+        scale: float = 1.0,
+        out: Tensor | None = None,
+    ) -> Tensor:
+        """Compute ``scale * (plus + A x)`` without a gradient; on a CPU into ``out`` if given."""
         if not on_cpu(x):
             if plus is None:
                 return (self._matrix @ x) * scale
             return torch.addmm(plus, self._matrix, x, beta=scale, alpha=scale)
         from hnlmrec.kernels.compiled import propagate
 
-        out = torch.empty_like(x, memory_format=torch.contiguous_format)
+        if out is None:
+            out = torch.empty_like(x, memory_format=torch.contiguous_format)
         added = torch.zeros_like(x) if plus is None else plus
         borders = self._borders(threads.threads_for(len(self.indices) * x.shape[1]))
         threads.run(
@@ -102,23 +129,14 @@ class _Product(Function):
 
 
 class _MeanOfLayers(Function):
-    """A polynomial of a symmetric matrix: its gradient is the same polynomial."""
+    """A polynomial of a symmetric matrix, by Horner's scheme: its gradient is the same one."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, adjacency: Adjacency, layers: int) -> Tensor:
         ctx.adjacency, ctx.layers = adjacency, layers
-        return _horner(x, adjacency, layers)
+        # without a layer the table itself is the mean; a Function must not return its argument
+        return adjacency.plain_mean_of_layers(x, layers, ()) if layers else x.clone()
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return _horner(gradient, ctx.adjacency, ctx.layers), None, None
-
-
-def _horner(x: Tensor, adjacency: Adjacency, layers: int) -> Tensor:
-    """Evaluate the mean by Horner's scheme: each step is ``x`` plus ``A`` times the last."""
-    total = x
-    for layer in range(layers):
-        last = layer == layers - 1
-        total = adjacency.add_product(total, x, 1 / (layers + 1) if last else 1.0)
-    # without a layer the table itself is the mean; a Function must not return its argument
-    return total if layers else x.clone()
+        return ctx.adjacency.plain_mean_of_layers(gradient, ctx.layers, ()), None, None

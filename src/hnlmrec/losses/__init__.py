@@ -20,7 +20,7 @@ from hnlmrec.losses.pointwise import Bce, Ccl
 from hnlmrec.losses.protocol import RankingLoss
 from hnlmrec.losses.softmax import Bsl, Psl, Sl
 from hnlmrec.losses.topk import SlAtK
-from hnlmrec.plugins import find_plugin
+from hnlmrec.plugins import build_plugin
 
 __all__ = ["LOSSES", "RankingLoss", "build_loss", "contrastive", "info_nce"]
 
@@ -42,6 +42,6 @@ LOSSES: dict[str, Callable[[Any, int], RankingLoss]] = {
 def build_loss(config: LossConfig, n_items: int) -> RankingLoss:
     """Build the ranking loss that ``config`` describes, for a catalogue of ``n_items``."""
     if isinstance(config, LossPlugin):
-        loss: RankingLoss = find_plugin(config.group, config.name)(**config.options)
+        loss: RankingLoss = build_plugin(config.group, config.name, (), config.options)
         return loss
     return LOSSES[config.name](config, n_items)

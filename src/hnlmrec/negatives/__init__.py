@@ -26,7 +26,7 @@ from hnlmrec.negatives.srns import Srns
 from hnlmrec.negatives.uniform import Uniform
 from hnlmrec.negatives.uninteracted import Uninteracted
 from hnlmrec.negatives.warmup import Warmup
-from hnlmrec.plugins import find_plugin
+from hnlmrec.plugins import build_plugin
 
 __all__ = [
     "SAMPLERS",
@@ -92,7 +92,9 @@ SAMPLERS: dict[str, Callable[[Any, SamplerSetting], NegativeSampler]] = {
 def build_sampler(config: BaseSamplerConfig, setting: SamplerSetting) -> NegativeSampler:
     """Build the ID-based sampler that ``config`` describes, with its guard and warm-up."""
     if isinstance(config, SamplerPlugin):
-        sampler: NegativeSampler = find_plugin(config.group, config.name)(setting, **config.options)
+        sampler: NegativeSampler = build_plugin(
+            config.group, config.name, (setting,), config.options
+        )
     else:
         sampler = SAMPLERS[config.name](config, setting)
     if config.guard is not None:

@@ -73,6 +73,7 @@ class Semantic:
         lengths = torch.ones((1, base.items.shape[1]), dtype=hard.dtype, device=hard.device)
         if self.config.rescale:
             hard = F.normalize(hard, dim=-1)
+        if self.config.rescale and not view.unit:
             rows = lookup(view.items, base.items) if base.embeddings is None else base.embeddings
             lengths = rows.detach().norm(dim=-1)
         if self.config.stop_gradient:

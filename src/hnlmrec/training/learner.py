@@ -30,6 +30,7 @@ from hnlmrec.negatives.scoring import score_batch
 from hnlmrec.negatives.semantic import Semantic
 from hnlmrec.synthesis.controls import build_source
 from hnlmrec.synthesis.store import NegativeStore
+from hnlmrec.training.direct import direct_step
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class Learner(nn.Module):
         self.config = config
         self.ranking_loss = build_loss(config.loss, backbone.n_items)
         self.cosine = config.loss.similarity == "cosine"
+        self.direct = direct_step(config, backbone, sampler, self.ranking_loss)
 
     @property
     def sampler(self) -> NegativeSampler:
@@ -102,6 +104,15 @@ class Learner(nn.Module):
         """
         view = self.backbone.embeddings(generator, layers=layers)
         return view.normalised() if self.cosine else view
+
+    def step(self, batch: PairBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Set the gradients of all parameters to those of `loss`; return its parts."""
+        if self.direct is not None:
+            return self.direct.step(batch, generator)
+        self.zero_grad(set_to_none=True)
+        loss, parts = self.loss(batch, generator)
+        loss.backward()
+        return parts
 
     def loss(
         self, batch: PairBatch, generator: torch.Generator

@@ -157,9 +157,7 @@ def _run_epoch(
     batch_size = learner.config.training.batch_size
     totals: dict[str, torch.Tensor] = {}
     for batch in epoch_batches(interactions, batch_size, order, device, epoch):
-        loss, parts = learner.loss(batch, negatives)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        parts = learner.step(batch, negatives)
         optimizer.step()
         for name, value in parts.items():
             totals[name] = totals.get(name, torch.zeros((), device=device)) + value
