@@ -13,18 +13,21 @@ from hnlmrec.artifacts import RunFolder, write_atomically
 from hnlmrec.config import RunConfig
 from hnlmrec.evaluation.evaluate import Evaluation
 from hnlmrec.evaluation.significance import compare as test_against
-from hnlmrec.stage_names import evaluate_name
+from hnlmrec.stage_names import evaluate_name, train_name
 from hnlmrec.studies.assess import PER_USER, Assessment
+from hnlmrec.training import TrainReport
 
-TABLE_CSV, TABLE_MD, TESTS_CSV = "table.csv", "table.md", "tests.csv"
+TABLE_CSV, TABLE_MD, TESTS_CSV, COSTS_CSV = "table.csv", "table.md", "tests.csv", "costs.csv"
 _TESTED = ("recall", "ndcg")
 
 
 def compare(config: RunConfig, run: RunFolder, folder: Path) -> list[str]:
-    """Write ``table.csv``, ``table.md`` and ``tests.csv``; give the lines to print.
+    """Write ``table.csv``, ``tests.csv``, ``costs.csv`` and ``table.md``; give the lines to print.
 
     ``table.csv`` holds a row a model: mean and standard deviation over seeds of each metric.
     ``tests.csv`` holds paired tests over users against the reference, corrected by Holm.
+    ``costs.csv`` holds epochs and seconds of training, means over seeds; ``table.md`` is all of
+    these for readers.
     """
     folders = {
         model: [run.stage(evaluate_name(model, seed)) for seed in config.seeds]
@@ -39,12 +42,14 @@ def compare(config: RunConfig, run: RunFolder, folder: Path) -> list[str]:
     tests = test_against(evaluations, config.evaluation.reference, metrics)
     write_atomically(folder / TABLE_CSV, table.write_csv().encode())
     write_atomically(folder / TESTS_CSV, tests.write_csv().encode())
+    costs = training_costs(config, run)
+    write_atomically(folder / COSTS_CSV, costs.write_csv().encode())
     reference = config.evaluation.reference
-    rows = _rows(table, tests, metrics, reference)
+    rows = _rows(table, tests, costs, metrics, reference)
     write_atomically(folder / TABLE_MD, _markdown(rows).encode())
     # the terminal has room for one cutoff
     deepest = [f"{name}@{max(config.evaluation.cutoffs)}" for name in _TESTED]
-    printed = _text(_rows(table, tests, deepest, reference))
+    printed = _text(_rows(table, tests, costs, deepest, reference))
     n_users = evaluations[reference][0].frame.height
     note = (
         f"test part, {n_users:,} users, {len(config.seeds)} seed(s); mean ± standard deviation "
@@ -73,14 +78,43 @@ def summarise(folders: dict[str, list[Path]]) -> pl.DataFrame:
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
+def training_costs(config: RunConfig, run: RunFolder) -> pl.DataFrame:
+    """What training took, a row a model, means over seeds.
+
+    ``epochs`` are those that were run, ``best_epoch`` is that which was kept; ``seconds`` are of
+    training alone, without evaluation.
+    """
+    rows = []
+    for model in config.models:
+        folders = [run.stage(train_name(model, seed)) for seed in config.seeds]
+        reports = [
+            TrainReport.model_validate_json((path / "report.json").read_bytes()) for path in folders
+        ]
+        rows.append(
+            {
+                "model": model,
+                "best_epoch": float(np.mean([r.best_epoch for r in reports])),
+                "epochs": float(np.mean([r.epochs for r in reports])),
+                "seconds": float(np.mean([r.seconds_per_epoch * r.epochs for r in reports])),
+                "seconds_per_epoch": float(np.mean([r.seconds_per_epoch for r in reports])),
+            }
+        )
+    return pl.DataFrame(rows)
+
+
 def _rows(
-    table: pl.DataFrame, tests: pl.DataFrame, metrics: list[str], reference: str
+    table: pl.DataFrame,
+    tests: pl.DataFrame,
+    costs: pl.DataFrame,
+    metrics: list[str],
+    reference: str,
 ) -> list[list[str]]:
     """Header and rows of the printed table, as text."""
     shown = [*metrics, "fhns_used", "fhns_synthesised"]
     shown = [name for name in shown if name in table.columns]
     p_values = {(r["model"], r["metric"]): r["p_t_holm"] for r in tests.iter_rows(named=True)}
-    rows = [["model", *(_LABELS.get(name, name) for name in shown)]]
+    spent = {record["model"]: record for record in costs.iter_rows(named=True)}
+    rows = [["model", *(_LABELS.get(name, name) for name in shown), "epochs", "seconds"]]
     for record in table.iter_rows(named=True):
         name = record["model"]
         cells = [f"{name} (reference)" if name == reference else name]
@@ -90,6 +124,7 @@ def _rows(
                 _cell(record[metric], record[f"{metric}_sd"], digits)
                 + _stars(p_values.get((name, metric)))
             )
+        cells += [f"{spent[name]['epochs']:.0f}", f"{spent[name]['seconds']:.1f}"]
         rows.append(cells)
     return rows
 

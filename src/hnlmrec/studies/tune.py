@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import polars as pl
 import yaml
@@ -35,7 +35,7 @@ class Grid(Section):
     """
 
     seed: int = Field(0, description="seed of every trial")
-    spaces: dict[str, dict[str, list[Any]]] = Field(min_length=1)
+    spaces: dict[str, dict[str, Annotated[list[Any], Field(min_length=1)]]] = Field(min_length=1)
 
     @classmethod
     def from_yaml(cls, path: Path, models: dict[str, ModelConfig]) -> Grid:
