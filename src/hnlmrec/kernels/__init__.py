@@ -5,6 +5,7 @@ more memory than they must, and torch for everything else. Threads are torch's: 
 ``torch.set_num_threads`` says holds for both.
 """
 
+from hnlmrec.kernels.adam import adam_step, distinct
 from hnlmrec.kernels.draws import draw_free
 from hnlmrec.kernels.pairs import (
     add_rows,
@@ -17,8 +18,10 @@ from hnlmrec.kernels.propagation import Adjacency
 
 __all__ = [
     "Adjacency",
+    "adam_step",
     "add_rows",
     "add_scores_gradient",
+    "distinct",
     "draw_free",
     "pair_scores",
     "squared_norms",

@@ -99,6 +99,43 @@ def spread_rows(start: int, stop: int, table: Any, rows: Any, weight: Any, total
             sum_row[d] += weight * source[d]
 
 
+@njit(nogil=True, cache=True)
+def distinct_rows(rows: Any, seen: Any, out: Any) -> int:
+    """Write the distinct ``rows`` to ``out`` in the order of their first; return their number.
+
+    ``seen`` is false for all rows before and after.
+    """
+    n = 0
+    for row in rows:
+        if not seen[row]:
+            seen[row] = True
+            out[n] = row
+            n += 1
+    for row in out[:n]:
+        seen[row] = False
+    return n
+
+
+# as numpy divides: a check for 0 would keep the loop from vector instructions
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", cache=True)
+def adam_rows(
+    start: int, stop: int, rows: Any, table: Any, gradient: Any, mean: Any, square: Any,
+    rate: Any, keep_mean: Any, keep_square: Any, epsilon: Any,
+) -> None:  # fmt: skip
+    """Adam on some rows of a table, whose gradient is 0 afterwards."""
+    one = np.float32(1)
+    for b in range(start, stop):
+        row = rows[b]
+        g, m, v, x = gradient[row], mean[row], square[row], table[row]
+        for d in range(len(x)):
+            m[d] = keep_mean * m[d] + (one - keep_mean) * g[d]
+        for d in range(len(x)):
+            v[d] = keep_square * v[d] + (one - keep_square) * g[d] * g[d]
+            g[d] = np.float32(0)
+        for d in range(len(x)):
+            x[d] -= rate * m[d] / (np.sqrt(v[d]) + epsilon)
+
+
 @njit(cache=True)
 def _mixed(counter: Any) -> Any:
     """SplitMix64 (Steele, Lea and Flood, 2014): the ``counter``-th number of a stream."""

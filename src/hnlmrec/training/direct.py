@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hnlmrec.backbones.protocol import Backbone, is_smooth
 from hnlmrec.config import ModelConfig
-from hnlmrec.kernels import add_rows, add_scores_gradient, table_scores
+from hnlmrec.kernels import add_rows, add_scores_gradient, distinct, squared_norms, table_scores
 from hnlmrec.losses import RankingLoss
 from hnlmrec.negatives import (
     Ahns,
@@ -47,13 +47,29 @@ class DirectStep:
     def __init__(
         self, backbone: Backbone, sampler: NegativeSampler, ranking_loss: RankingLoss, l2: float
     ) -> None:
-        self.backbone, self.sampler, self.ranking_loss, self.l2 = (
-            backbone,
-            sampler,
-            ranking_loss,
-            l2,
-        )
-        self._buffers: list[Tensor] = []
+        self.backbone, self.sampler, self.ranking_loss = backbone, sampler, ranking_loss
+        self.l2 = l2
+        # made by the first step: a learner that only evaluates needs none of them
+        self._gradient: Tensor | None = None
+        self._scored: list[Tensor] = []
+        self._touched: Tensor | None = None
+        self._seen: Tensor | None = None
+
+    def scores_by_table(self) -> bool:
+        """Whether the table itself scores: then the gradient is 0 outside the batch's rows."""
+        table = self.backbone.table.detach()
+        return self.backbone.smooth(table, ()) is table
+
+    def touched_rows(self) -> Tensor:
+        """Distinct rows of the table that the last batch is made of, int64.
+
+        Who asks for them sets their gradient to 0, and `step` does not clear all the others.
+        """
+        assert self._touched is not None
+        if self._seen is None:
+            shape, device = len(self.backbone.table), self._touched.device
+            self._seen = torch.zeros(shape, dtype=torch.bool, device=device)
+        return distinct(self._touched, self._seen)
 
     def step(self, batch: PairBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Set the gradient of the table to that of the loss of a batch.
@@ -64,24 +80,31 @@ class DirectStep:
             The parts of the loss by name, scalars.
         """
         table, n_users = self.backbone.table.detach(), self.backbone.n_users
-        if not self._buffers:
-            self._buffers = [torch.empty_like(table) for _ in range(3)]
-        spread, *scored = self._buffers
-        view = self.backbone.view(self.backbone.smooth(table, scored))
+        gradient = self._cleared(table)
+        view = self.backbone.view(self.backbone.smooth(table, self._scored))
         items = self.sampler.sample(batch, view, generator).items
         columns = torch.cat([batch.positives[:, None], items], dim=1)
         assert view.table is not None
         scores = table_scores(view.table, batch.users, columns, n_users).requires_grad_()
         ranking = self.ranking_loss(scores[:, 0], scores[:, 1:], None)
-        (gradient,) = torch.autograd.grad(ranking, scores)
-        spread.zero_()
-        add_scores_gradient(spread, view.table, batch.users, columns, n_users, gradient)
-        total = self.backbone.smooth(spread, scored)
-        rows = torch.cat([batch.users, columns.flatten() + n_users])
-        l2 = self.l2 * self.backbone.l2(batch.users, batch.positives, items).detach()
-        add_rows(total, table, rows, self.l2 / len(batch.users))
+        (weights,) = torch.autograd.grad(ranking, scores)
+        add_scores_gradient(gradient, view.table, batch.users, columns, n_users, weights)
+        total = self.backbone.smooth(gradient, self._scored)
+        self._touched = torch.cat([batch.users, columns.flatten() + n_users])
+        add_rows(total, table, self._touched, self.l2 / len(batch.users))
         self.backbone.table.grad = total
-        return {"ranking": ranking.detach(), "l2": l2}
+        squares = squared_norms(table, self._touched)
+        return {"ranking": ranking.detach(), "l2": self.l2 * squares / (2 * len(batch.users))}
+
+    def _cleared(self, table: Tensor) -> Tensor:
+        """The table that receives the gradient in what scores, all 0."""
+        if self._gradient is None:
+            self._gradient = torch.zeros_like(table)
+            if not self.scores_by_table():
+                self._scored = [torch.empty_like(table) for _ in range(2)]
+        elif self._seen is None:
+            self._gradient.zero_()
+        return self._gradient
 
 
 def direct_step(

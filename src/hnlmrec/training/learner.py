@@ -246,6 +246,9 @@ def epoch_batches(
     epoch
         The batches' epoch, from 1.
     """
-    users, items = (torch.from_numpy(part.astype("int64")) for part in interactions.pairs())
-    for index in torch.randperm(len(users), generator=generator).split(batch_size):
-        yield PairBatch(users[index].to(device), items[index].to(device), index.to(device), epoch)
+    users, items = (torch.from_numpy(part) for part in interactions.pairs())
+    order = torch.randperm(len(users), generator=generator)
+    # the whole order at once: many small gathers cost more than a large one
+    parts = (users[order].long(), items[order].long(), order)
+    for batch in zip(*(part.to(device).split(batch_size) for part in parts), strict=True):
+        yield PairBatch(*batch, epoch)

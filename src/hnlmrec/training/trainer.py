@@ -21,6 +21,7 @@ from hnlmrec.negatives.protocol import EmbeddingView
 from hnlmrec.training.checkpoint import State, read_checkpoint, write_checkpoint
 from hnlmrec.training.learner import LanguageArtefacts, Learner, build_learner, epoch_batches
 from hnlmrec.training.model import TrainedModel
+from hnlmrec.training.optimizer import build_optimizer
 
 Progress = Callable[[str, int, int], None]
 CHECKPOINT = "checkpoint.safetensors"
@@ -84,7 +85,7 @@ def train(
     """
     device = pick_device(config.training.device, sparse=True)
     learner = build_learner(config, interactions, seed, language, device)
-    optimizer = _adam(learner, config.training)
+    optimizer = build_optimizer(learner)
     facts: dict[str, Any] = {"history": [], "best_epoch": 0, "best": -1.0, "epoch": 0, "seconds": 0}
     best: State = {}
     if resumed := read_checkpoint(folder / CHECKPOINT, learner, optimizer):
@@ -134,7 +135,7 @@ def pretrain(
     device = pick_device(training.device, sparse=True)
     config = ModelConfig(backbone=backbone, training=training)
     learner = build_learner(config, interactions, seed, None, device)
-    optimizer = _adam(learner, training)
+    optimizer = build_optimizer(learner)
     for epoch in range(1, epochs + 1):
         _run_epoch(learner, optimizer, interactions, seed, epoch, device)
         if progress:
@@ -173,11 +174,6 @@ def _run_epoch(
             mend="lower training.lr",
         )
     return {"epoch": epoch, **row}
-
-
-def _adam(learner: Learner, config: TrainingConfig) -> torch.optim.Optimizer:
-    # one pass over the parameters instead of a dozen
-    return torch.optim.Adam(learner.parameters(), lr=config.lr, fused=True)
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:

@@ -1,0 +1,85 @@
+"""The optimiser of a learner."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hnlmrec.errors import ConfigError
+from hnlmrec.kernels import adam_step
+from hnlmrec.training.learner import Learner
+
+
+class LazyAdam(torch.optim.Optimizer):
+    """Adam that moves the rows of a table that a batch touched, and no others.
+
+    The moments of other rows stay as they are, where Adam lets them fade: so a step costs what
+    the batch costs, whatever the size of the table. The rule is that of torch's ``SparseAdam``.
+
+    Parameters
+    ----------
+    table
+        The only parameter, float ``[R, D]``. Its gradient is dense, 0 outside the rows, and set
+        to 0 by a step.
+    rows
+        Gives the distinct rows of the last batch.
+    lr
+        Learning rate.
+    """
+
+    _BETAS, _EPSILON = (0.9, 0.999), 1e-8
+
+    def __init__(self, table: nn.Parameter, rows: Callable[[], Tensor], lr: float) -> None:
+        super().__init__([table], {"lr": lr})
+        self._rows = rows
+        self.state[table] = {
+            "step": torch.zeros(()),
+            "exp_avg": torch.zeros_like(table),
+            "exp_avg_sq": torch.zeros_like(table),
+        }
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Move the rows of the last batch."""
+        (group,) = self.param_groups
+        (table,) = group["params"]
+        state = self.state[table]
+        state["step"] += 1
+        fade, fade_square = (1 - beta ** state["step"].item() for beta in self._BETAS)
+        adam_step(
+            self._rows(),
+            table,
+            table.grad,
+            state["exp_avg"],
+            state["exp_avg_sq"],
+            group["lr"] * math.sqrt(fade_square) / fade,
+            self._BETAS,
+            self._EPSILON,
+        )
+
+
+def build_optimizer(learner: Learner) -> torch.optim.Optimizer:
+    """The optimiser that the learner's configuration names, over its parameters.
+
+    Raises
+    ------
+    ConfigError
+        If lazy Adam is asked for where a step touches all rows or needs autograd.
+    """
+    training = learner.config.training
+    if training.optimizer == "adam":
+        # one pass over the parameters instead of a dozen
+        return torch.optim.Adam(learner.parameters(), lr=training.lr, fused=True)
+    direct = learner.direct
+    if direct is None or not direct.scores_by_table():
+        raise ConfigError(
+            "lazy_adam needs a backbone without propagation, a sampler that gives items and a "
+            "loss of inner products, without alignment",
+            where="training.optimizer",
+            mend="set it to adam, or backbone.name to mf and the others to such",
+        )
+    return LazyAdam(learner.backbone.table, direct.touched_rows, training.lr)

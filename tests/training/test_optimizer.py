@@ -1,0 +1,95 @@
+"""Lazy Adam against torch's SparseAdam, and where it is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from hnlmrec.config import ModelConfig
+from hnlmrec.errors import ConfigError
+from hnlmrec.training import TrainedModel, build_learner, train
+from hnlmrec.training.learner import epoch_batches
+from hnlmrec.training.optimizer import build_optimizer
+from synthetic import interactions
+
+CPU = torch.device("cpu")
+MF = {"backbone": {"name": "mf", "dim": 20}, "sampler": {"name": "dns", "candidates": 3}}
+
+
+def config(**changes):
+    training = {"optimizer": "lazy_adam", "lr": 0.02, "batch_size": 48, "epochs": 6}
+    training |= changes.pop("training", {})
+    return ModelConfig.model_validate({**MF, "training": training, **changes})
+
+
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_steps_are_those_of_torchs_sparse_adam(on_cpu, monkeypatch):
+    if not on_cpu:
+        monkeypatch.setattr("hnlmrec.kernels.adam.on_cpu", lambda *tables: False)
+    lazy = build_learner(config(), interactions(), 0, None, CPU)
+    optimizer = build_optimizer(lazy)
+    plain = build_learner(config(), interactions(), 0, None, CPU)
+    sparse = torch.optim.SparseAdam([plain.backbone.table], lr=0.02)
+    generators = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
+    order = torch.Generator().manual_seed(0)
+    for batch in epoch_batches(interactions(), 48, order, CPU):
+        lazy.step(batch, generators[0])
+        optimizer.step()
+        plain.zero_grad()
+        loss, _ = plain.loss(batch, generators[1])
+        loss.backward()
+        plain.backbone.table.grad = plain.backbone.table.grad.to_sparse(1)
+        sparse.step()
+        torch.testing.assert_close(lazy.backbone.table, plain.backbone.table)
+
+
+def test_rows_that_no_batch_touched_stay():
+    learner = build_learner(config(), interactions(), 0, None, CPU)
+    optimizer = build_optimizer(learner)
+    before = learner.backbone.table.detach().clone()
+    batch = next(epoch_batches(interactions(), 3, torch.Generator().manual_seed(0), CPU))
+    learner.step(batch, torch.Generator().manual_seed(0))
+    optimizer.step()
+    changed = (learner.backbone.table != before).any(dim=1).nonzero().flatten()
+    assert 0 < len(changed) <= 9
+    assert set(batch.users.tolist()) <= set(changed.tolist())
+
+
+def test_it_learns_and_an_interrupted_run_ends_like_one_that_was_not(tmp_path: Path):
+    class Stopped(Exception):
+        pass
+
+    def stop(text, done, total):
+        if done == 5:
+            raise Stopped
+
+    model = config(training={"evaluate_every": 2})
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+    train(model, interactions(), 0, None, tmp_path / "whole")
+    with pytest.raises(Stopped):
+        train(model, interactions(), 0, None, tmp_path / "cut", stop)
+    train(model, interactions(), 0, None, tmp_path / "cut")
+    whole, cut = (TrainedModel.load(tmp_path / name).view for name in ("whole", "cut"))
+    assert torch.equal(whole.users, cut.users)
+    assert torch.equal(whole.items, cut.items)
+    history = json.loads((tmp_path / "whole" / "report.json").read_text())["history"]
+    assert history[-1]["ranking"] < history[0]["ranking"] - 0.02
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"backbone": {"name": "lightgcn"}},
+        {"loss": {"name": "sl"}},
+        {"sampler": {"name": "shared", "size": 8}},
+        {"sampler": {"name": "mixgcf"}},
+    ],
+)
+def test_it_is_refused_where_a_step_touches_all_rows(changes):
+    learner = build_learner(config(**changes), interactions(), 0, None, CPU)
+    with pytest.raises(ConfigError, match=r"training\.optimizer.*set it to adam"):
+        build_optimizer(learner)
