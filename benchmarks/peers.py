@@ -48,10 +48,13 @@ class Contestant:
 
 TRAINING = (
     Contestant("hnlmrec-mf", "hnlmrec"),
+    Contestant("hnlmrec-mf-lazy", "hnlmrec", model="mf lazy"),
+    Contestant("hnlmrec-mf-lazy-dns16", "hnlmrec", model="mf lazy dns16"),
     Contestant("recbole-mf", "recbole"),
     Contestant("implicit-mf", "implicit"),
     Contestant("cornac-mf", "cornac"),
     Contestant("hnlmrec-lightgcn", "hnlmrec", model="lightgcn"),
+    Contestant("hnlmrec-lightgcn-dns16", "hnlmrec", model="lightgcn dns16"),
     Contestant("recbole-lightgcn", "recbole", model="lightgcn"),
 )
 EVALUATION = (
@@ -139,10 +142,10 @@ class Bench:
             data = f"{SYNTHETIC}{n}"
             folder = self.root / f"scale-{n}"
             provide(data, folder, self.options.seed)
-            for model in ("mf", "lightgcn"):
+            for model in ("mf", "mf lazy", "lightgcn"):
                 line = self._measure(
                     data,
-                    Contestant(f"hnlmrec-{model}", "hnlmrec", "scale", model),
+                    Contestant(f"hnlmrec-{model.replace(' ', '-')}", "hnlmrec", "scale", model),
                     folder=str(folder),
                     batch_size=n // BATCHES_AT_SCALE,
                     steps=self.options.steps,

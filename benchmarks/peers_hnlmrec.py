@@ -15,7 +15,9 @@ from hnlmrec.config import ModelConfig
 from hnlmrec.data.interactions import Interactions
 from hnlmrec.evaluation import evaluate
 from hnlmrec.negatives import EmbeddingView, PairBatch
+from hnlmrec.process import set_up_process
 from hnlmrec.training.learner import Learner, build_learner, epoch_batches
+from hnlmrec.training.optimizer import build_optimizer
 from peers_protocol import (
     CUTOFFS,
     METRIC_KEYS,
@@ -45,17 +47,21 @@ def read(folder: str) -> Interactions:
 
 def start(job: Job, interactions: Interactions) -> tuple[Learner, torch.optim.Optimizer]:
     """Build the learner and the optimiser that `hnlmrec train` builds."""
-    torch.set_num_threads(job.threads)
+    set_up_process(job.threads)
     training = {"batch_size": job.batch_size} | ({} if job.lr is None else {"lr": job.lr})
+    backbone, *variants = job.model.split()
+    if "lazy" in variants:
+        training["optimizer"] = "lazy_adam"
+    sampler = {"name": "dns", "candidates": 16} if "dns16" in variants else {"name": "uniform"}
     config = ModelConfig.model_validate(
         {
-            "backbone": {"name": job.model, "dim": job.dim, "layers": job.layers},
-            "sampler": {"name": "uniform"},
+            "backbone": {"name": backbone, "dim": job.dim, "layers": job.layers},
+            "sampler": sampler,
             "training": training,
         }
     )
     learner = build_learner(config, interactions, job.seed, None, CPU)
-    return learner, torch.optim.Adam(learner.parameters(), lr=config.training.lr)
+    return learner, build_optimizer(learner)
 
 
 def step(
@@ -66,9 +72,7 @@ def step(
 ) -> None:
     """Train on the batches."""
     for batch in batches:
-        loss, _ = learner.loss(batch, generator)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        learner.step(batch, generator)
         optimizer.step()
 
 
@@ -89,15 +93,16 @@ def train(job: Job) -> Line:
         for _ in range(job.epochs)
     ]
     with torch.no_grad():
-        view = learner.backbone.embeddings().detach()
+        view = learner.view().detach()
     save_factors(job.scratch, view.users, view.items)
     lr = learner.config.training.lr
-    return epoch_times(times) | {"version": version("hnlmrec"), "lr": f"{lr:g} (Adam)"}
+    name = type(optimizer).__name__
+    return epoch_times(times) | {"version": version("hnlmrec"), "lr": f"{lr:g} ({name})"}
 
 
 def rank_all(job: Job) -> Line:
     """Time the full ranking of the test users and its metrics."""
-    torch.set_num_threads(job.threads)
+    set_up_process(job.threads)
     interactions = read(job.folder)
     view = EmbeddingView(*map(torch.from_numpy, load_factors(job.factors)))
     found = []

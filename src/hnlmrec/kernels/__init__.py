@@ -10,6 +10,7 @@ from hnlmrec.kernels.draws import draw_free
 from hnlmrec.kernels.pairs import (
     add_rows,
     add_scores_gradient,
+    bpr_gradient,
     pair_scores,
     squared_norms,
     table_scores,
@@ -21,6 +22,7 @@ __all__ = [
     "adam_step",
     "add_rows",
     "add_scores_gradient",
+    "bpr_gradient",
     "distinct",
     "draw_free",
     "pair_scores",

@@ -61,6 +61,34 @@ def dot_pairs(
             out[b, k] = total
 
 
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", cache=True)
+def bpr_weights(
+    start: int, stop: int, table: Any, rows: Any, columns: Any, shift: int, loss: Any, weights: Any
+) -> None:
+    """BPR of each pair, and its gradient in the scores of `dot_pairs`."""
+    dim, n = table.shape[1], columns.shape[1] - 1
+    scale = np.float32(1 / (n * len(rows)))
+    for b in range(start, stop):
+        row = rows[b]
+        for k in range(n + 1):
+            column = columns[b, k] + shift
+            total = np.float32(0)
+            for d in range(dim):
+                total += table[row, d] * table[column, d]
+            weights[b, k] = total
+        lost, pull = np.float32(0), np.float32(0)
+        for k in range(1, n + 1):
+            difference = weights[b, k] - weights[b, 0]
+            # log(1 + exp(x)) and its slope, from exp(-|x|) so that nothing overflows
+            small = np.exp(-abs(difference))
+            lost += max(difference, np.float32(0)) + np.log1p(small)
+            slope = (np.float32(1) if difference > 0 else small) / (np.float32(1) + small)
+            weights[b, k] = scale * slope
+            pull += scale * slope
+        weights[b, 0] = -pull
+        loss[b] = lost * scale
+
+
 @njit(nogil=True, fastmath=_FAST, cache=True)
 def spread_pairs(
     start: int, stop: int, left: Any, right: Any, rows: Any, columns: Any, shift: int,

@@ -116,6 +116,30 @@ class _SquaredNorms(Function):
         return total, None
 
 
+def bpr_gradient(
+    table: Tensor, rows: Tensor, columns: Tensor, shift: int
+) -> tuple[Tensor, Tensor] | None:
+    """BPR of `table_scores`, the positive in the first column, and its gradient in the scores.
+
+    Returns
+    -------
+    tuple[Tensor, Tensor] or None
+        The mean over pairs and negatives, a scalar, and float ``[B, 1 + N]``; None where there is
+        no compiled form.
+    """
+    if not on_cpu(table):
+        return None
+    from hnlmrec.kernels.compiled import bpr_weights
+
+    loss, weights = torch.empty(len(rows)), torch.empty(columns.shape)
+    borders = threads.even(len(rows), threads.threads_for(weights.numel() * table.shape[1]))
+    threads.run(
+        bpr_weights, borders,
+        array(table), array(rows), array(columns), shift, loss.numpy(), weights.numpy(),
+    )  # fmt: skip
+    return loss.sum(), weights
+
+
 def add_scores_gradient(
     total: Tensor, table: Tensor, rows: Tensor, columns: Tensor, shift: int, weights: Tensor
 ) -> None:

@@ -23,7 +23,9 @@ def on_cpu(*tables: Tensor) -> bool:
 
 def array(tensor: Tensor) -> Any:
     """The numbers of a tensor as a C-contiguous array, without a copy where they are one."""
-    return tensor.detach().contiguous().numpy()
+    if tensor.requires_grad:
+        tensor = tensor.detach()
+    return tensor.contiguous().numpy()
 
 
 def threads_for(work: int) -> int:

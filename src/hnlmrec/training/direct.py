@@ -7,8 +7,16 @@ from torch import Tensor
 
 from hnlmrec.backbones.protocol import Backbone, is_smooth
 from hnlmrec.config import ModelConfig
-from hnlmrec.kernels import add_rows, add_scores_gradient, distinct, squared_norms, table_scores
+from hnlmrec.kernels import (
+    add_rows,
+    add_scores_gradient,
+    bpr_gradient,
+    distinct,
+    squared_norms,
+    table_scores,
+)
 from hnlmrec.losses import RankingLoss
+from hnlmrec.losses.pairwise import Bpr
 from hnlmrec.negatives import (
     Ahns,
     Dns,
@@ -85,16 +93,26 @@ class DirectStep:
         items = self.sampler.sample(batch, view, generator).items
         columns = torch.cat([batch.positives[:, None], items], dim=1)
         assert view.table is not None
-        scores = table_scores(view.table, batch.users, columns, n_users).requires_grad_()
-        ranking = self.ranking_loss(scores[:, 0], scores[:, 1:], None)
-        (weights,) = torch.autograd.grad(ranking, scores)
+        ranking, weights = self._ranking(view.table, batch.users, columns)
         add_scores_gradient(gradient, view.table, batch.users, columns, n_users, weights)
         total = self.backbone.smooth(gradient, self._scored)
         self._touched = torch.cat([batch.users, columns.flatten() + n_users])
         add_rows(total, table, self._touched, self.l2 / len(batch.users))
         self.backbone.table.grad = total
         squares = squared_norms(table, self._touched)
-        return {"ranking": ranking.detach(), "l2": self.l2 * squares / (2 * len(batch.users))}
+        return {"ranking": ranking, "l2": self.l2 * squares / (2 * len(batch.users))}
+
+    def _ranking(self, scored: Tensor, users: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """The ranking loss, and its gradient in the scores of positives and negatives."""
+        n_users = self.backbone.n_users
+        if isinstance(self.ranking_loss, Bpr):
+            compiled = bpr_gradient(scored, users, columns, n_users)
+            if compiled is not None:
+                return compiled
+        scores = table_scores(scored, users, columns, n_users).requires_grad_()
+        loss = self.ranking_loss(scores[:, 0], scores[:, 1:], None)
+        (weights,) = torch.autograd.grad(loss, scores)
+        return loss.detach(), weights
 
     def _cleared(self, table: Tensor) -> Tensor:
         """The table that receives the gradient in what scores, all 0."""

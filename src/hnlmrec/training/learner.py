@@ -249,6 +249,9 @@ def epoch_batches(
     users, items = (torch.from_numpy(part) for part in interactions.pairs())
     order = torch.randperm(len(users), generator=generator)
     # the whole order at once: many small gathers cost more than a large one
-    parts = (users[order].long(), items[order].long(), order)
-    for batch in zip(*(part.to(device).split(batch_size) for part in parts), strict=True):
-        yield PairBatch(*batch, epoch)
+    users, items = users[order].long(), items[order].long()
+    for start in range(0, len(order), batch_size):
+        part = slice(start, start + batch_size)
+        yield PairBatch(
+            users[part].to(device), items[part].to(device), order[part].to(device), epoch
+        )
