@@ -133,10 +133,18 @@ def tune(
     pipeline = _pipeline(config, folder, changes, update)
     from hnlmrec.studies import tune as study
 
-    chosen, rows = study.tune(pipeline, study.Grid.from_yaml(grid, pipeline.config.models))
-    table = study.write_trials(rows, pipeline.folder.path)
+    space = study.Grid.from_yaml(grid, pipeline.config.models)
+    tree = merge(read_yaml(config), _overrides(changes))
     command = f"hnlmrec {shlex.join(sys.argv[1:])}"
-    study.write_tuned(merge(read_yaml(config), _overrides(changes)), chosen, command, output)
+    chosen: dict[str, dict[str, Any]] = {}
+    rows: list[dict[str, Any]] = []
+    for choice in study.tune(pipeline, space):
+        # after each model, so that an interruption leaves what is known
+        chosen[choice.model] = choice.values
+        rows += choice.trials
+        table = study.write_trials(rows, pipeline.folder.path)
+        study.write_tuned(tree, chosen, command, output)
+        pipeline.reporter.line(f"{choice.model}: {choice.values}")
     pipeline.reporter.line(f"wrote {output}, and all {len(rows)} trials to {table}")
 
 

@@ -112,7 +112,10 @@ def test_test_labels_leave_no_trace(files: dict[str, Path]) -> None:
         if swap:
             data = pipeline.context.interactions
             object.__setattr__(data, "test", data.test[::-1])
-        return tune(pipeline, Grid.model_validate(GRID))
+        choices = list(tune(pipeline, Grid.model_validate(GRID)))
+        return [choice.values for choice in choices], [
+            row for choice in choices for row in choice.trials
+        ]
 
     plain = chosen(False)
     # trials are stages: they must be made anew to see other labels

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,33 +56,43 @@ class Grid(Section):
         return grid
 
 
-def tune(pipeline: Pipeline, grid: Grid) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+@dataclass(frozen=True)
+class Choice:
+    """What tuning found for a model.
+
+    Parameters
+    ----------
+    model
+        Its name.
+    values
+        The chosen value of each key.
+    trials
+        A row a trial.
+    """
+
+    model: str
+    values: dict[str, Any]
+    trials: list[dict[str, Any]]
+
+
+def tune(pipeline: Pipeline, grid: Grid) -> Iterator[Choice]:
     """Try the values of a grid, each by one training run that stops early on validation.
 
     The score of a trial is its best validation Recall@20; of equal ones the first is kept. Test
     interactions are not read. A trial is a stage of the run folder, so what was tried already is
     not tried again.
-
-    Returns
-    -------
-    tuple[dict, list[dict]]
-        The chosen value of each key by model, and a row a trial.
     """
-    rows = []
-    chosen: dict[str, dict[str, Any]] = {}
     for name, space in grid.spaces.items():
         start = pipeline.config.models[name].model_dump(mode="json", exclude_unset=True)
-        values: dict[str, Any] = {}
+        choice = Choice(name, {}, [])
         for key, candidates in space.items():
-            tried = []
-            for value in candidates:
-                setting = {**values, key: value}
-                report = _trial(pipeline, name, _model(start, setting, name), grid.seed)
-                tried.append((report.valid_recall, setting))
-                rows.append(_row(name, setting, report))
-            values = max(tried, key=lambda pair: pair[0])[1]
-        chosen[name] = values
-    return chosen, rows
+            settings = [{**choice.values, key: value} for value in candidates]
+            models = [_model(start, setting, name) for setting in settings]
+            reports = [_trial(pipeline, name, model, grid.seed) for model in models]
+            rows = map(_row, repeat(name), settings, reports)
+            best = max(range(len(reports)), key=lambda trial: reports[trial].valid_recall)
+            choice = Choice(name, settings[best], [*choice.trials, *rows])
+        yield choice
 
 
 def write_tuned(
