@@ -63,6 +63,7 @@ def test_gradient_against_dense(train, layers, with_layers):
 def test_without_layers_it_is_matrix_factorisation(train):
     lightgcn = LightGCN(train, DIM, 0, seeded())
     factors = MatrixFactorisation(train.shape, DIM, seeded())
+    factors.load_state_dict(lightgcn.state_dict())
     assert torch.equal(lightgcn.embeddings().users, factors.embeddings().users)
     assert torch.equal(lightgcn.embeddings().items, factors.embeddings().items)
 
@@ -71,6 +72,11 @@ def test_nodes_without_edges_keep_a_share_of_themselves(train):
     model = LightGCN(train, DIM, 2, seeded())
     torch.testing.assert_close(model.embeddings().users[5], model.table[5] / 3)
     torch.testing.assert_close(model.embeddings().items[8], model.table[N_USERS + 8] / 3)
+
+
+def test_factors_begin_a_tenth_as_large(train):
+    factors = MatrixFactorisation(train.shape, DIM, seeded())
+    torch.testing.assert_close(factors.table, LightGCN(train, DIM, 0, seeded()).table / 10)
 
 
 def test_initial_values_are_normal_with_deviation_a_tenth():

@@ -17,8 +17,8 @@ from synthetic import interactions
 
 # model: (ranking loss of epochs 1 and 5, validation Recall@20 of epoch 5)
 GOLDEN = {
-    ("mf", "uniform"): (0.693897, 0.609308, 0.943333),
-    ("mf", "dns"): (0.707805, 0.674121, 0.966667),
+    ("mf", "uniform"): (0.693237, 0.602697, 0.993333),
+    ("mf", "dns"): (0.693909, 0.674686, 0.976667),
     ("lightgcn", "uniform"): (0.689252, 0.416811, 1.0),
     ("lightgcn", "dns"): (0.693814, 0.669684, 0.955556),
 }

@@ -43,7 +43,8 @@ def test_steps_are_those_of_torchs_sparse_adam(on_cpu, monkeypatch):
         loss.backward()
         plain.backbone.table.grad = plain.backbone.table.grad.to_sparse(1)
         sparse.step()
-        torch.testing.assert_close(lazy.backbone.table, plain.backbone.table)
+        # a gradient of next to nothing still moves a number by up to the learning rate
+        torch.testing.assert_close(lazy.backbone.table, plain.backbone.table, atol=2e-4, rtol=1e-4)
 
 
 def test_rows_that_no_batch_touched_stay():

@@ -16,8 +16,12 @@ class MatrixFactorisation(Backbone):
     """The inner product of a user's and an item's embedding.
 
     Koren, Bell and Volinsky, "Matrix Factorization Techniques for Recommender Systems", 2009.
+    Initial values of deviation 0.01, not LightGCN's 0.1: nothing averages them out here, and with
+    0.1 most of what an item's vector says is still noise after 60 epochs (docs/performance.md).
     Cost per batch: none.
     """
+
+    init_std = 0.01
 
     def embeddings(
         self, generator: torch.Generator | None = None, *, layers: bool = False

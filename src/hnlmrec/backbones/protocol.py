@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from hnlmrec.kernels import squared_norms
 from hnlmrec.negatives.protocol import EmbeddingView, PairBatch
 
-_INIT_STD = 0.1  # as in LightGCN
-
 
 class Backbone(nn.Module, ABC):
     """Layer-0 embeddings of users and items, and what is made of them to score.
@@ -26,11 +24,13 @@ class Backbone(nn.Module, ABC):
     dim
         Size of a layer-0 embedding.
     generator
-        Source of the initial values (normal, deviation 0.1), on the CPU, so that a seed gives the
-        same model on every device.
+        Source of the initial values (normal, deviation `init_std`), on the CPU, so that a seed
+        gives the same model on every device.
     device
         Where the table lives.
     """
+
+    init_std = 0.1  # as in LightGCN
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Backbone(nn.Module, ABC):
     ) -> None:
         super().__init__()
         self.n_users, self.n_items = shape
-        values = torch.randn(sum(shape), dim, generator=generator) * _INIT_STD
+        values = torch.randn(sum(shape), dim, generator=generator) * self.init_std
         self.table = nn.Parameter(values.to(device))
 
     @property
