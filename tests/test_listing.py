@@ -19,6 +19,7 @@ from hnlmrec.cli import app
 from hnlmrec.config import BackboneConfig, LossConfig, RunConfig, SamplerConfig
 from hnlmrec.losses import LOSSES
 from hnlmrec.negatives import SAMPLERS
+from hnlmrec.studies.tune import Grid
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 NAMES = {
@@ -148,7 +149,8 @@ def test_the_readme_names_them_all_and_its_example_is_right() -> None:
     for kind, row in rows.items():
         named = [name for name in re.findall(r"\w+", row) if name in NAMES[kind]]
         assert sorted(named) == sorted(NAMES[kind])
-    (example,) = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
+    example, grid = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
+    assert list(Grid.model_validate(yaml.safe_load(grid)).spaces) == ["dns"]
     assert RunConfig.from_dict(yaml.safe_load(example)).models["ours"].loss.name == "sl"
 
 

@@ -105,7 +105,7 @@ class DirectStep:
     def _ranking(self, scored: Tensor, users: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
         """The ranking loss, and its gradient in the scores of positives and negatives."""
         n_users = self.backbone.n_users
-        if isinstance(self.ranking_loss, Bpr):
+        if type(self.ranking_loss) is Bpr:
             compiled = bpr_gradient(scored, users, columns, n_users)
             if compiled is not None:
                 return compiled
@@ -134,7 +134,7 @@ def direct_step(
         base = base.base
     simple = (
         is_smooth(backbone)
-        and isinstance(base, _PLAIN)
+        and type(base) in _PLAIN  # a subclass may give more
         and config.loss.similarity == "inner"
         and config.alignment.weight == 0
     )
