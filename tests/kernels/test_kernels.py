@@ -93,10 +93,11 @@ def graph(density):
 
 @pytest.mark.parametrize("density", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("layers", [0, 1, 3])
-def test_propagation_and_its_gradient(parts, density, layers):
+@pytest.mark.parametrize("dim", [21, 64, 147])
+def test_propagation_and_its_gradient(parts, density, layers, dim):
     adjacency = graph(density)
     dense = adjacency.to_dense()
-    x = torch.randn(18, 21, generator=seeded()).requires_grad_()
+    x = torch.randn(18, dim, generator=seeded()).requires_grad_()
     powers = [torch.linalg.matrix_power(dense, k) @ x for k in range(layers + 1)]
     plain = torch.stack(powers).mean(dim=0)
     ours = adjacency.mean_of_layers(x, layers)

@@ -11,11 +11,37 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from hnlmrec.kernels.vectors import add_scaled, load, prefetch, scaled, store
+
 # reductions may be reordered for vector instructions; infinities and NaN keep their meaning
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
 _LOW = np.uint64(0xFFFFFFFF)
 _32 = np.uint64(32)
+# numba wraps signed indices around as Python does, which costs as much as the index
+_U = np.uint64
+_AHEAD = _U(16)  # rows asked for before they are read: further than the cache that is missed
 _COUNTED = 16  # numbers whose count costs no more than a step or two of a search
+
+
+def _row_product(width: int) -> Any:
+    """Make the loop that computes ``width`` columns of a row of ``scale * (plus + A x)``."""
+
+    @njit(nogil=True, fastmath=_FAST)
+    def compute(
+        row: Any, column: Any, indptr: Any, indices: Any, values: Any, x: Any, plus: Any,
+        scale: Any, out: Any,
+    ) -> None:  # fmt: skip
+        total = load(plus, row, column, width)
+        final = _U(len(indices) - 1)
+        for edge in range(_U(indptr[row]), _U(indptr[row + _U(1)])):
+            prefetch(x, indices[min(edge + _AHEAD, final)], column, width)
+            total = add_scaled(total, values[edge], load(x, indices[edge], column, width))
+        store(out, row, column, scaled(total, scale))
+
+    return compute
+
+
+_product64, _product16, _product1 = (_row_product(width) for width in (64, 16, 1))
 
 
 @njit(nogil=True, fastmath=_FAST, cache=True)
@@ -25,24 +51,17 @@ def propagate(
 ) -> None:  # fmt: skip
     """Rows of ``out = scale * (plus + A x)``."""
     dim = x.shape[1]
-    for row in range(start, stop):
-        for d in range(dim):
-            out[row, d] = plus[row, d]
-        edge, last = indptr[row], indptr[row + 1]
-        # four edges a pass: a row of the output is then read and written a quarter as often
-        while edge + 4 <= last:
-            a, b, c, e = indices[edge], indices[edge + 1], indices[edge + 2], indices[edge + 3]
-            va, vb, vc, ve = values[edge], values[edge + 1], values[edge + 2], values[edge + 3]
-            for d in range(dim):
-                out[row, d] += va * x[a, d] + vb * x[b, d] + vc * x[c, d] + ve * x[e, d]
-            edge += 4
-        while edge < last:
-            a, va = indices[edge], values[edge]
-            for d in range(dim):
-                out[row, d] += va * x[a, d]
-            edge += 1
-        for d in range(dim):
-            out[row, d] *= scale
+    for row in range(_U(start), _U(stop)):
+        column = 0
+        while column + 64 <= dim:
+            _product64(row, column, indptr, indices, values, x, plus, scale, out)
+            column += 64
+        while column + 16 <= dim:
+            _product16(row, column, indptr, indices, values, x, plus, scale, out)
+            column += 16
+        while column < dim:
+            _product1(row, column, indptr, indices, values, x, plus, scale, out)
+            column += 1
 
 
 @njit(nogil=True, fastmath=_FAST, cache=True)
