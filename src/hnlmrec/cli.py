@@ -135,6 +135,9 @@ def tune(
 
     space = study.Grid.from_yaml(grid, pipeline.config.models)
     tree = merge(read_yaml(config), _overrides(changes))
+    # a run of its own: this folder holds the configuration before tuning
+    untuned = pipeline.config.run
+    tree["run"] = str(untuned.with_name(f"{untuned.name}-tuned"))
     command = f"hnlmrec {shlex.join(sys.argv[1:])}"
     chosen: dict[str, dict[str, Any]] = {}
     rows: list[dict[str, Any]] = []

@@ -57,6 +57,7 @@ def test_the_best_values_on_validation_are_written(files: dict[str, Path]) -> No
     rows = trials(files)
     assert [row["model"] for row in rows] == ["uniform"] * 2 + ["dns"] * 4
     tuned = RunConfig.from_yaml(files["tuned"])
+    assert tuned.run == files["run"].with_name(files["run"].name + "-tuned")
     for name, keys in GRID["spaces"].items():
         mine = [row for row in rows if row["model"] == name]
         # the last key's trials hold all chosen values of those before it
