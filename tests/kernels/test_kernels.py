@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnlmrec.backbones.graph import normalised_adjacency
-from hnlmrec.kernels import draw_free, pair_scores, squared_norms, table_scores, threads
+from hnlmrec.kernels import (
+    batch_graph,
+    bpr_gradient,
+    draw_free,
+    pair_scores,
+    squared_norms,
+    table_scores,
+    threads,
+)
 
 MASK = 2**64 - 1
 
@@ -84,6 +92,63 @@ def test_other_types_take_the_way_of_torch():
         table_scores(left, rows, columns - 1, 1), plain_scores(left, left, rows, columns)
     )
     torch.testing.assert_close(squared_norms(left, rows), left[rows].square().sum())
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("dim", [5, 85])
+def test_gradient_of_a_batch_is_a_product_with_its_graph(parts, compiled, dim, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr("hnlmrec.kernels.batch.on_cpu", lambda *tables: False)
+    x, table = torch.randn(2, 12, dim, generator=seeded())
+    rows = torch.tensor([0, 2, 2, 4, 2])
+    # item 3 twice in a pair, and in several
+    columns = torch.tensor([[3, 3], [0, 3], [6, 1], [6, 3], [0, 3]])
+    weights = torch.linspace(-1, 1, 10).view(5, 2)
+    place = torch.full((12,), -1, dtype=torch.int32)
+    dense, times = torch.zeros(12, 12), torch.zeros(12, 1)
+    for b, row in enumerate(rows.tolist()):
+        times[row] += 1
+        for k, column in enumerate((columns[b] + 5).tolist()):
+            times[column] += 1
+            dense[row, column] += weights[b, k]
+            dense[column, row] += weights[b, k]
+    for _ in range(2):  # the room must be left as it was found
+        made = batch_graph(rows, columns, 5, weights, place)
+        assert (place == -1).all()
+        touched = made.touched
+        assert sorted(touched.tolist()) == [0, 2, 4, 5, 6, 8, 11]
+        out = torch.full((12, dim), 7.0)
+        made.product(x, out)
+        torch.testing.assert_close(out[touched], (dense @ x)[touched])
+        assert (out[times[:, 0] == 0] == 7).all()
+        total = x.clone()
+        squares = made.add_own(total, table, 0.3)
+        torch.testing.assert_close(total, x + 0.3 * times * table)
+        torch.testing.assert_close(squares, (times * table.square()).sum())
+        alone, its_squares = made.own_product(table, 0.3)
+        torch.testing.assert_close(alone, (dense @ table + 0.3 * times * table)[touched])
+        torch.testing.assert_close(its_squares, squares)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("scale", [0.1, 10.0, 1000.0])
+def test_bpr_and_its_gradient(parts, n, scale):
+    table = (torch.randn(9, 6, generator=seeded()) * scale).requires_grad_()
+    rows, columns = torch.tensor([1, 0, 1]), torch.randint(7, (3, 1 + n), generator=seeded(1))
+    scores = plain_scores(table, table, rows, columns + 2).detach().double().requires_grad_()
+    plain = torch.nn.functional.softplus(scores[:, 1:] - scores[:, :1]).mean()
+    loss, weights = bpr_gradient(table, rows, columns, 2)
+    torch.testing.assert_close(loss.double(), plain, atol=1e-6, rtol=1e-5)
+    (expected,) = torch.autograd.grad(plain, scores)
+    torch.testing.assert_close(weights.double(), expected, atol=1e-6, rtol=1e-5)
+
+
+def test_bpr_of_very_many_negatives_does_not_overflow():
+    table = torch.zeros(3, 4)
+    columns = torch.ones(1, 2001, dtype=torch.int64)
+    loss, weights = bpr_gradient(table, torch.tensor([0]), columns, 1)
+    torch.testing.assert_close(loss, torch.tensor(2.0).log())
+    torch.testing.assert_close(weights[0, 1:], torch.full((2000,), 0.5 / 2000))
 
 
 def graph(density):

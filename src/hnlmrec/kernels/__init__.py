@@ -5,11 +5,10 @@ more memory than they must, and torch for everything else. Threads are torch's: 
 ``torch.set_num_threads`` says holds for both.
 """
 
-from hnlmrec.kernels.adam import adam_step, distinct
+from hnlmrec.kernels.adam import adam_step
+from hnlmrec.kernels.batch import BatchGraph, batch_graph
 from hnlmrec.kernels.draws import draw_free
 from hnlmrec.kernels.pairs import (
-    add_rows,
-    add_scores_gradient,
     bpr_gradient,
     pair_scores,
     squared_norms,
@@ -19,11 +18,10 @@ from hnlmrec.kernels.propagation import Adjacency
 
 __all__ = [
     "Adjacency",
+    "BatchGraph",
     "adam_step",
-    "add_rows",
-    "add_scores_gradient",
+    "batch_graph",
     "bpr_gradient",
-    "distinct",
     "draw_free",
     "pair_scores",
     "squared_norms",

@@ -11,32 +11,36 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from hnlmrec.kernels.vectors import add_scaled, load, prefetch, scaled, store
+from hnlmrec.kernels.vectors import add_scaled, dot, load, prefetch, scaled, store
 
 # reductions may be reordered for vector instructions; infinities and NaN keep their meaning
-_FAST = {"reassoc", "contract", "nsz", "arcp"}
-_LOW = np.uint64(0xFFFFFFFF)
-_32 = np.uint64(32)
-# numba wraps signed indices around as Python does, which costs as much as the index
-_U = np.uint64
-_AHEAD = _U(16)  # rows asked for before they are read: further than the cache that is missed
+FAST = {"reassoc", "contract", "nsz", "arcp"}
+# numba wraps signed indices around as Python does, which costs as much as the index itself
+U = np.uint64
+# rows asked for before they are read: those of a product, and those that are read once
+_AHEAD, SOON = U(16), 8
+_LARGE = 1e200  # products below cannot overflow by one more factor
 _COUNTED = 16  # numbers whose count costs no more than a step or two of a search
+_LOW, _32 = U(0xFFFFFFFF), U(32)
 
 
 def _row_product(width: int) -> Any:
-    """Make the loop that computes ``width`` columns of a row of ``scale * (plus + A x)``."""
+    """Make the loop over the edges of a row, for ``width`` of its columns.
 
-    @njit(nogil=True, fastmath=_FAST)
+    ``out[place] = scale * (before * plus[row] + sum of values[edge] * x[indices[edge]])``.
+    """
+
+    @njit(nogil=True, fastmath=FAST)
     def compute(
-        row: Any, column: Any, indptr: Any, indices: Any, values: Any, x: Any, plus: Any,
-        scale: Any, out: Any,
+        row: Any, place: Any, column: Any, first: Any, last: Any, indices: Any, values: Any, x: Any,
+        plus: Any, before: Any, scale: Any, out: Any,
     ) -> None:  # fmt: skip
-        total = load(plus, row, column, width)
-        final = _U(len(indices) - 1)
-        for edge in range(_U(indptr[row]), _U(indptr[row + _U(1)])):
+        total = scaled(load(plus, row, column, width), before)
+        final = U(len(indices) - 1)
+        for edge in range(U(first), U(last)):
             prefetch(x, indices[min(edge + _AHEAD, final)], column, width)
             total = add_scaled(total, values[edge], load(x, indices[edge], column, width))
-        store(out, row, column, scaled(total, scale))
+        store(out, place, column, scaled(total, scale))
 
     return compute
 
@@ -44,71 +48,103 @@ def _row_product(width: int) -> Any:
 _product64, _product16, _product1 = (_row_product(width) for width in (64, 16, 1))
 
 
-@njit(nogil=True, fastmath=_FAST, cache=True)
+@njit(nogil=True, fastmath=FAST)
+def whole_row_product(
+    row: Any, place: Any, first: Any, last: Any, indices: Any, values: Any, x: Any, plus: Any,
+    before: Any, scale: Any, out: Any,
+) -> None:  # fmt: skip
+    """All columns of `_row_product`."""
+    dim, column = x.shape[1], 0
+    while column + 64 <= dim:
+        _product64(row, place, column, first, last, indices, values, x, plus, before, scale, out)
+        column += 64
+    while column + 16 <= dim:
+        _product16(row, place, column, first, last, indices, values, x, plus, before, scale, out)
+        column += 16
+    while column < dim:
+        _product1(row, place, column, first, last, indices, values, x, plus, before, scale, out)
+        column += 1
+
+
+@njit(nogil=True, fastmath=FAST, cache=True)
 def propagate(
     start: int, stop: int, indptr: Any, indices: Any, values: Any, x: Any, plus: Any, scale: Any,
     out: Any,
 ) -> None:  # fmt: skip
     """Rows of ``out = scale * (plus + A x)``."""
-    dim = x.shape[1]
-    for row in range(_U(start), _U(stop)):
-        column = 0
-        while column + 64 <= dim:
-            _product64(row, column, indptr, indices, values, x, plus, scale, out)
-            column += 64
-        while column + 16 <= dim:
-            _product16(row, column, indptr, indices, values, x, plus, scale, out)
-            column += 16
-        while column < dim:
-            _product1(row, column, indptr, indices, values, x, plus, scale, out)
-            column += 1
+    for row in range(U(start), U(stop)):
+        first, last = indptr[row], indptr[row + U(1)]
+        whole_row_product(
+            row, row, first, last, indices, values, x, plus, np.float32(1), scale, out
+        )
 
 
-@njit(nogil=True, fastmath=_FAST, cache=True)
+@njit(nogil=True, fastmath=FAST)
+def inner(left: Any, row: Any, right: Any, other: Any) -> Any:
+    """``left[row] . right[other]``."""
+    dim, column, total = left.shape[1], 0, np.float32(0)
+    while column + 64 <= dim:
+        total += dot(load(left, row, column, 64), load(right, other, column, 64))
+        column += 64
+    while column + 16 <= dim:
+        total += dot(load(left, row, column, 16), load(right, other, column, 16))
+        column += 16
+    while column < dim:
+        total += left[row, column] * right[other, column]
+        column += 1
+    return total
+
+
+@njit(nogil=True, fastmath=FAST)
+def ask_for(table: Any, row: Any) -> None:
+    """Prefetch a row."""
+    for column in range(0, table.shape[1], 16):
+        prefetch(table, row, column, 16)
+
+
+@njit(nogil=True, fastmath=FAST, cache=True)
 def dot_pairs(
     start: int, stop: int, left: Any, right: Any, rows: Any, columns: Any, shift: int, out: Any
 ) -> None:
     """``out[b, k] = left[rows[b]] . right[columns[b, k] + shift]``."""
-    dim = left.shape[1]
+    n = columns.shape[1]
+    flat, final = columns.reshape(-1), columns.size - 1
     for b in range(start, stop):
-        row = rows[b]
-        for k in range(columns.shape[1]):
-            column = columns[b, k] + shift
-            total = np.float32(0)
-            for d in range(dim):
-                total += left[row, d] * right[column, d]
-            out[b, k] = total
+        ask_for(left, rows[min(b + SOON, len(rows) - 1)])
+        for k in range(n):
+            ask_for(right, flat[min(b * n + k + SOON, final)] + shift)
+            out[b, k] = inner(left, rows[b], right, columns[b, k] + shift)
 
 
-@njit(nogil=True, fastmath=_FAST, error_model="numpy", cache=True)
+@njit(nogil=True, fastmath=FAST, error_model="numpy", cache=True)
 def bpr_weights(
-    start: int, stop: int, table: Any, rows: Any, columns: Any, shift: int, loss: Any, weights: Any
-) -> None:
-    """BPR of each pair, and its gradient in the scores of `dot_pairs`."""
-    dim, n = table.shape[1], columns.shape[1] - 1
+    start: int, stop: int, table: Any, rows: Any, columns: Any, shift: int, loss: Any, rest: Any,
+    weights: Any,
+) -> None:  # fmt: skip
+    """BPR of each pair, ``loss + log(rest)``, and its gradient in the scores of `dot_pairs`."""
+    n = columns.shape[1] - 1
     scale = np.float32(1 / (n * len(rows)))
+    dot_pairs(start, stop, table, table, rows, columns, shift, weights)
     for b in range(start, stop):
-        row = rows[b]
-        for k in range(n + 1):
-            column = columns[b, k] + shift
-            total = np.float32(0)
-            for d in range(dim):
-                total += table[row, d] * table[column, d]
-            weights[b, k] = total
-        lost, pull = np.float32(0), np.float32(0)
+        lost, pull, product = np.float32(0), np.float32(0), 1.0
         for k in range(1, n + 1):
             difference = weights[b, k] - weights[b, 0]
             # log(1 + exp(x)) and its slope, from exp(-|x|) so that nothing overflows
             small = np.exp(-abs(difference))
-            lost += max(difference, np.float32(0)) + np.log1p(small)
+            lost += max(difference, np.float32(0))
+            # logarithms of products are fewer, and all of them together are vector instructions
+            product *= 1.0 + small
+            if product > _LARGE:
+                lost += np.log(product)
+                product = 1.0
             slope = (np.float32(1) if difference > 0 else small) / (np.float32(1) + small)
             weights[b, k] = scale * slope
             pull += scale * slope
         weights[b, 0] = -pull
-        loss[b] = lost * scale
+        loss[b], rest[b] = lost, product
 
 
-@njit(nogil=True, fastmath=_FAST, cache=True)
+@njit(nogil=True, fastmath=FAST, cache=True)
 def spread_pairs(
     start: int, stop: int, left: Any, right: Any, rows: Any, columns: Any, shift: int,
     weights: Any, left_sum: Any, right_sum: Any,
@@ -126,7 +162,7 @@ def spread_pairs(
                 sum_other[d] += weight * mine[d]
 
 
-@njit(nogil=True, fastmath=_FAST, cache=True)
+@njit(nogil=True, fastmath=FAST, cache=True)
 def square_rows(start: int, stop: int, table: Any, rows: Any, out: Any) -> None:
     """``out[b] = |table[rows[b]]|^2``."""
     for b in range(start, stop):
@@ -137,50 +173,13 @@ def square_rows(start: int, stop: int, table: Any, rows: Any, out: Any) -> None:
         out[b] = total
 
 
-@njit(nogil=True, fastmath=_FAST, cache=True)
+@njit(nogil=True, fastmath=FAST, cache=True)
 def spread_rows(start: int, stop: int, table: Any, rows: Any, weight: Any, total: Any) -> None:
     """``total[rows[b]] += weight * table[rows[b]]`` for all ``b``, repeats included."""
     for b in range(len(rows)):
         source, sum_row = table[rows[b], start:stop], total[rows[b], start:stop]
         for d in range(stop - start):
             sum_row[d] += weight * source[d]
-
-
-@njit(nogil=True, cache=True)
-def distinct_rows(rows: Any, seen: Any, out: Any) -> int:
-    """Write the distinct ``rows`` to ``out`` in the order of their first; return their number.
-
-    ``seen`` is false for all rows before and after.
-    """
-    n = 0
-    for row in rows:
-        if not seen[row]:
-            seen[row] = True
-            out[n] = row
-            n += 1
-    for row in out[:n]:
-        seen[row] = False
-    return n
-
-
-# as numpy divides: a check for 0 would keep the loop from vector instructions
-@njit(nogil=True, fastmath=_FAST, error_model="numpy", cache=True)
-def adam_rows(
-    start: int, stop: int, rows: Any, table: Any, gradient: Any, mean: Any, square: Any,
-    rate: Any, keep_mean: Any, keep_square: Any, epsilon: Any,
-) -> None:  # fmt: skip
-    """Adam on some rows of a table, whose gradient is 0 afterwards."""
-    one = np.float32(1)
-    for b in range(start, stop):
-        row = rows[b]
-        g, m, v, x = gradient[row], mean[row], square[row], table[row]
-        for d in range(len(x)):
-            m[d] = keep_mean * m[d] + (one - keep_mean) * g[d]
-        for d in range(len(x)):
-            v[d] = keep_square * v[d] + (one - keep_square) * g[d] * g[d]
-            g[d] = np.float32(0)
-        for d in range(len(x)):
-            x[d] -= rate * m[d] / (np.sqrt(v[d]) + epsilon)
 
 
 @njit(cache=True)

@@ -112,7 +112,7 @@ class _SquaredNorms(Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         table, rows = ctx.saved_tensors
         total = torch.zeros_like(table, memory_format=torch.contiguous_format)
-        add_rows(total, table, rows, 2 * gradient.item())
+        _add_rows(total, table, rows, 2 * gradient.item())
         return total, None
 
 
@@ -132,43 +132,19 @@ def bpr_gradient(
     from hnlmrec.kernels.compiled import bpr_weights
 
     loss, weights = torch.empty(len(rows)), torch.empty(columns.shape)
+    rest = torch.empty(len(rows), dtype=torch.float64)
     borders = threads.even(len(rows), threads.threads_for(weights.numel() * table.shape[1]))
     threads.run(
         bpr_weights, borders,
-        array(table), array(rows), array(columns), shift, loss.numpy(), weights.numpy(),
+        array(table), array(rows), array(columns), shift, loss.numpy(), rest.numpy(),
+        weights.numpy(),
     )  # fmt: skip
-    return loss.sum(), weights
+    n_negatives = len(rows) * (columns.shape[1] - 1)
+    return (loss.sum() + rest.log_().sum().float()) / n_negatives, weights
 
 
-def add_scores_gradient(
-    total: Tensor, table: Tensor, rows: Tensor, columns: Tensor, shift: int, weights: Tensor
-) -> None:
-    """Add the gradient of ``(weights * table_scores).sum()`` in the table to ``total``.
-
-    Parameters
-    ----------
-    total, table
-        Float ``[R, D]``, contiguous.
-    rows, columns, shift
-        As in `table_scores`.
-    weights
-        Float ``[B, K]``.
-    """
-    if on_cpu(total, table):
-        _spread(table, table, rows, columns, shift, weights, total, total)
-        return
-    chosen = columns.flatten() + shift
-    mine = table.index_select(0, rows)
-    others = table.index_select(0, chosen).view(*columns.shape, -1)
-    total.index_add_(0, rows, torch.einsum("bk,bkd->bd", weights, others))
-    total.index_add_(0, chosen, torch.einsum("bk,bd->bkd", weights, mine).flatten(0, 1))
-
-
-def add_rows(total: Tensor, table: Tensor, rows: Tensor, weight: float) -> None:
+def _add_rows(total: Tensor, table: Tensor, rows: Tensor, weight: float) -> None:
     """Add ``weight * table[rows[b]]`` to ``total[rows[b]]`` for all ``b``, repeats included."""
-    if not on_cpu(total, table):
-        total.index_add_(0, rows, table.index_select(0, rows), alpha=weight)
-        return
     from hnlmrec.kernels.compiled import spread_rows
 
     dim = table.shape[1]

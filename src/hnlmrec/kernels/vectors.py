@@ -99,6 +99,45 @@ def add_scaled(typing: Any, total: Any, scale: Any, vector: Any) -> Any:
     return vector(vector, types.float32, vector), generate
 
 
+@_intrinsic
+def times(typing: Any, left: Any, right: Any) -> Any:
+    """``left * right``, number by number."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fmul(args[0], args[1], flags=_FLAGS)
+
+    return left(left, right), generate
+
+
+@_intrinsic
+def over_root(typing: Any, above: Any, below: Any, epsilon: Any) -> Any:
+    """``above / (sqrt(below) + epsilon)``, number by number."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(args[1].type, [args[1].type])
+        name = f"llvm.sqrt.v{below.width}f32"
+        function = cgutils.get_or_insert_function(builder.module, kind, name)
+        root = builder.call(function, [args[1]])
+        shifted = builder.fadd(root, _splat(context, builder, args[2], below.width))
+        return builder.fdiv(args[0], shifted)
+
+    return above(above, below, types.float32), generate
+
+
+@_intrinsic
+def dot(typing: Any, left: Any, right: Any) -> Any:
+    """``(left * right).sum()``."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        product = builder.fmul(args[0], args[1], flags=_FLAGS)
+        kind = ir.FunctionType(ir.FloatType(), [ir.FloatType(), product.type])
+        name = f"llvm.vector.reduce.fadd.v{left.width}f32"
+        function = cgutils.get_or_insert_function(builder.module, kind, name)
+        return builder.call(function, [ir.FloatType()(0), product], fastmath=_FLAGS)
+
+    return types.float32(left, right), generate
+
+
 @_intrinsic(prefer_literal=True)
 def prefetch(typing: Any, table: Any, row: Any, column: Any, width: Any) -> Any:
     """Ask for ``table[row, column : column + width]``, which is read soon."""

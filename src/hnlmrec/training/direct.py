@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
 from hnlmrec.backbones.protocol import Backbone, is_smooth
 from hnlmrec.config import ModelConfig
-from hnlmrec.kernels import (
-    add_rows,
-    add_scores_gradient,
-    bpr_gradient,
-    distinct,
-    squared_norms,
-    table_scores,
-)
+from hnlmrec.kernels import BatchGraph, batch_graph, bpr_gradient, table_scores
 from hnlmrec.losses import RankingLoss
 from hnlmrec.losses.pairwise import Bpr
 from hnlmrec.negatives import (
@@ -50,34 +45,24 @@ class DirectStep:
         Of scores.
     l2
         Weight of the L2 of a batch's layer-0 rows.
+    sparse
+        Whether to set a sparse gradient, of the batch's rows alone, where `scores_by_table`.
     """
 
     def __init__(
-        self, backbone: Backbone, sampler: NegativeSampler, ranking_loss: RankingLoss, l2: float
+        self,
+        backbone: Backbone,
+        sampler: NegativeSampler,
+        ranking_loss: RankingLoss,
+        l2: float,
+        sparse: bool = False,
     ) -> None:
         self.backbone, self.sampler, self.ranking_loss = backbone, sampler, ranking_loss
         self.l2 = l2
-        # made by the first step: a learner that only evaluates needs none of them
-        self._gradient: Tensor | None = None
-        self._scored: list[Tensor] = []
-        self._touched: Tensor | None = None
-        self._seen: Tensor | None = None
-
-    def scores_by_table(self) -> bool:
-        """Whether the table itself scores: then the gradient is 0 outside the batch's rows."""
-        table = self.backbone.table.detach()
-        return self.backbone.smooth(table, ()) is table
-
-    def touched_rows(self) -> Tensor:
-        """Distinct rows of the table that the last batch is made of, int64.
-
-        Who asks for them sets their gradient to 0, and `step` does not clear all the others.
-        """
-        assert self._touched is not None
-        if self._seen is None:
-            shape, device = len(self.backbone.table), self._touched.device
-            self._seen = torch.zeros(shape, dtype=torch.bool, device=device)
-        return distinct(self._touched, self._seen)
+        table = backbone.table.detach()
+        self.scores_by_table = backbone.smooth(table, ()) is table
+        self.sparse = sparse and self.scores_by_table
+        self._last: BatchGraph | None = None
 
     def step(self, batch: PairBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Set the gradient of the table to that of the loss of a batch.
@@ -88,19 +73,35 @@ class DirectStep:
             The parts of the loss by name, scalars.
         """
         table, n_users = self.backbone.table.detach(), self.backbone.n_users
-        gradient = self._cleared(table)
         view = self.backbone.view(self.backbone.smooth(table, self._scored))
         items = self.sampler.sample(batch, view, generator).items
         columns = torch.cat([batch.positives[:, None], items], dim=1)
         assert view.table is not None
         ranking, weights = self._ranking(view.table, batch.users, columns)
-        add_scores_gradient(gradient, view.table, batch.users, columns, n_users, weights)
-        total = self.backbone.smooth(gradient, self._scored)
-        self._touched = torch.cat([batch.users, columns.flatten() + n_users])
-        add_rows(total, table, self._touched, self.l2 / len(batch.users))
+        graph = batch_graph(batch.users, columns, n_users, weights, self._place)
+        own = self.l2 / len(batch.users)
+        if self.sparse:
+            squares = self._set_sparse(graph, table, own)
+        else:
+            squares = self._set_dense(graph, table, view.table, own)
+        return {"ranking": ranking, "l2": squares * (own / 2)}
+
+    def _set_sparse(self, graph: BatchGraph, table: Tensor, own: float) -> Tensor:
+        values, squares = graph.own_product(table, own)
+        self.backbone.table.grad = torch.sparse_coo_tensor(
+            graph.touched[None], values, table.shape, check_invariants=False
+        )
+        return squares
+
+    def _set_dense(self, graph: BatchGraph, table: Tensor, scored: Tensor, own: float) -> Tensor:
+        if self._last is not None:
+            self._gradient.index_fill_(0, self._last.touched, 0)
+        self._last = graph
+        graph.product(scored, self._gradient)
+        total = self.backbone.smooth(self._gradient, self._scored)
+        squares = graph.add_own(total, table, own)
         self.backbone.table.grad = total
-        squares = squared_norms(table, self._touched)
-        return {"ranking": ranking, "l2": self.l2 * squares / (2 * len(batch.users))}
+        return squares
 
     def _ranking(self, scored: Tensor, users: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
         """The ranking loss, and its gradient in the scores of positives and negatives."""
@@ -114,15 +115,24 @@ class DirectStep:
         (weights,) = torch.autograd.grad(loss, scores)
         return loss.detach(), weights
 
-    def _cleared(self, table: Tensor) -> Tensor:
-        """The table that receives the gradient in what scores, all 0."""
-        if self._gradient is None:
-            self._gradient = torch.zeros_like(table)
-            if not self.scores_by_table():
-                self._scored = [torch.empty_like(table) for _ in range(2)]
-        elif self._seen is None:
-            self._gradient.zero_()
-        return self._gradient
+    # made by the first step: a learner that only evaluates needs none of them
+
+    @cached_property
+    def _gradient(self) -> Tensor:
+        """The gradient in what scores: 0 outside the last batch's rows."""
+        return torch.zeros_like(self.backbone.table.detach())
+
+    @cached_property
+    def _scored(self) -> list[Tensor]:
+        """Where what scores is made, and then the gradient."""
+        table = self.backbone.table.detach()
+        return [] if self.scores_by_table else [torch.empty_like(table) for _ in range(2)]
+
+    @cached_property
+    def _place(self) -> Tensor:
+        """Room for `batch_graph`."""
+        table = self.backbone.table
+        return torch.full((len(table),), -1, dtype=torch.int32, device=table.device)
 
 
 def direct_step(
@@ -140,4 +150,5 @@ def direct_step(
     )
     if not simple:
         return None
-    return DirectStep(backbone, sampler, ranking_loss, config.training.l2)
+    sparse = config.training.optimizer == "lazy_adam"
+    return DirectStep(backbone, sampler, ranking_loss, config.training.l2, sparse)

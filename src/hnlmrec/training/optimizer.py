@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from hnlmrec.errors import ConfigError
 from hnlmrec.kernels import adam_step
@@ -23,19 +22,15 @@ class LazyAdam(torch.optim.Optimizer):
     Parameters
     ----------
     table
-        The only parameter, float ``[R, D]``. Its gradient is dense, 0 outside the rows, and set
-        to 0 by a step.
-    rows
-        Gives the distinct rows of the last batch.
+        The only parameter, float ``[R, D]``. Its gradient is sparse, with distinct rows.
     lr
         Learning rate.
     """
 
     _BETAS, _EPSILON = (0.9, 0.999), 1e-8
 
-    def __init__(self, table: nn.Parameter, rows: Callable[[], Tensor], lr: float) -> None:
+    def __init__(self, table: nn.Parameter, lr: float) -> None:
         super().__init__([table], {"lr": lr})
-        self._rows = rows
         self.state[table] = {
             "step": torch.zeros(()),
             "exp_avg": torch.zeros_like(table),
@@ -51,9 +46,9 @@ class LazyAdam(torch.optim.Optimizer):
         state["step"] += 1
         fade, fade_square = (1 - beta ** state["step"].item() for beta in self._BETAS)
         adam_step(
-            self._rows(),
+            table.grad._indices()[0],
+            table.grad._values(),
             table,
-            table.grad,
             state["exp_avg"],
             state["exp_avg_sq"],
             group["lr"] * math.sqrt(fade_square) / fade,
@@ -75,11 +70,11 @@ def build_optimizer(learner: Learner) -> torch.optim.Optimizer:
         # one pass over the parameters instead of a dozen
         return torch.optim.Adam(learner.parameters(), lr=training.lr, fused=True)
     direct = learner.direct
-    if direct is None or not direct.scores_by_table():
+    if direct is None or not direct.scores_by_table:
         raise ConfigError(
             "lazy_adam needs a backbone without propagation, a sampler that gives items and a "
             "loss of inner products, without alignment",
             where="training.optimizer",
             mend="set it to adam, or backbone.name to mf and the others to such",
         )
-    return LazyAdam(learner.backbone.table, direct.touched_rows, training.lr)
+    return LazyAdam(learner.backbone.table, training.lr)
