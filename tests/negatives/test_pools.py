@@ -15,12 +15,17 @@ from hnlmrec.negatives.scoring import score_batch
 @given(
     seed=st.integers(0, 10_000), n_users=st.integers(1, 6), n_items=st.integers(2, 15),
     n_pairs=st.integers(1, 12), n_pool=st.integers(1, 25), density=st.floats(0, 0.9),
+    compiled=st.booleans(),
 )  # fmt: skip
-def test_interacted_in_is_what_each_pair_says(seed, n_users, n_items, n_pairs, n_pool, density):
+def test_interacted_in_is_what_each_pair_says(
+    seed, n_users, n_items, n_pairs, n_pool, density, compiled
+):
     rng = np.random.default_rng(seed)
     dense = rng.random((n_users, n_items)) < density
     dense[:, 0] = False
     pool = Uninteracted(sp.csr_array(dense.astype(np.float32)))
+    if not compiled:
+        pool.device = torch.device("meta")  # anything but a CPU
     users, items = rng.integers(n_users, size=n_pairs), rng.integers(n_items, size=n_pool)
     mask = pool.interacted_in(torch.from_numpy(users), torch.from_numpy(items))
     assert mask.tolist() == dense[users[:, None], items].tolist()

@@ -7,7 +7,7 @@ more memory than they must, and torch for everything else. Threads are torch's: 
 
 from hnlmrec.kernels.adam import adam_step
 from hnlmrec.kernels.batch import BatchGraph, batch_graph
-from hnlmrec.kernels.draws import draw_free
+from hnlmrec.kernels.draws import draw_free, interacted_in
 from hnlmrec.kernels.pairs import (
     bpr_gradient,
     pair_scores,
@@ -23,6 +23,7 @@ __all__ = [
     "batch_graph",
     "bpr_gradient",
     "draw_free",
+    "interacted_in",
     "pair_scores",
     "squared_norms",
     "table_scores",

@@ -226,3 +226,27 @@ def draw_free(
             place = np.int64(((bits >> _32) * n_free + low) >> _32)
             passed = _at_most(free_before[first:last], np.int32(place))
             out[b, k] = place + passed
+
+
+@njit(nogil=True, cache=True)
+def chain_places(pool: Any, first: Any, following: Any) -> None:
+    """The places of each item: ``first[item]``, and ``following[place]``; -1 when no more."""
+    for place in range(len(pool)):
+        item = pool[place]
+        following[place] = first[item]
+        first[item] = place
+
+
+@njit(nogil=True, cache=True)
+def mark_interacted(
+    start: int, stop: int, users: Any, indptr: Any, items: Any, first: Any, following: Any,
+    out: Any,
+) -> None:  # fmt: skip
+    """Mark the places of a pool that hold training items of each user; see `chain_places`."""
+    for b in range(start, stop):
+        user = users[b]
+        for edge in range(indptr[user], indptr[user + 1]):
+            place = first[items[edge]]
+            while place >= 0:
+                out[b, place] = True
+                place = following[place]

@@ -1,4 +1,4 @@
-"""Draws of un-interacted items on a CPU."""
+"""Un-interacted items on a CPU: draws of them, and which of a pool they are."""
 
 from __future__ import annotations
 
@@ -47,3 +47,37 @@ def draw_free(
         np.uint64(seed), array(users), array(indptr), array(free_before), n_items, items.numpy(),
     )  # fmt: skip
     return items
+
+
+def interacted_in(
+    users: Tensor, pool: Tensor, indptr: Tensor, items: Tensor, n_items: int
+) -> Tensor:
+    """Which items of a pool are training items of each user.
+
+    Parameters
+    ----------
+    users
+        int64 ``[B]``.
+    pool
+        Items, int64 ``[P]``; they may repeat.
+    indptr, items
+        Training items of each user, int64 ``[n_users + 1]`` and int32 ``[nnz]``.
+    n_items
+        Items in the catalogue.
+
+    Returns
+    -------
+    Tensor
+        Bool ``[B, P]``.
+    """
+    from hnlmrec.kernels.compiled import chain_places, mark_interacted
+
+    first, following = np.full(n_items, -1), np.empty(len(pool), dtype=np.int64)
+    chain_places(array(pool), first, following)
+    mask = torch.zeros((len(users), len(pool)), dtype=torch.bool, device=users.device)
+    borders = threads.even(len(users), threads.threads_for(mask.numel()))
+    threads.run(
+        mark_interacted, borders, array(users), array(indptr), array(items), first, following,
+        mask.numpy(),
+    )  # fmt: skip
+    return mask

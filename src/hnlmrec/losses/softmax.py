@@ -20,18 +20,14 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional
 
-from hnlmrec.losses.weighing import drop_empty, weighted_logits
+from hnlmrec.losses.weighing import drop_empty, log_weighted_sum
 
 
 def softmax_rows(
     positive: Tensor, negative: Tensor, weights: Tensor | None, temperature: float
 ) -> Tensor:
     """``log(1 + sum_j w_j exp((s_j - s+) / temperature))`` of each pair, float ``[B]``."""
-    return _log_one_plus_sum((negative - positive[:, None]) / temperature, weights)
-
-
-def _log_one_plus_sum(logits: Tensor, weights: Tensor | None) -> Tensor:
-    return functional.pad(weighted_logits(logits, weights), (1, 0)).logsumexp(dim=1)
+    return log_weighted_sum((negative - positive[:, None]) / temperature, weights, plus_one=True)
 
 
 @dataclass(frozen=True)
@@ -81,8 +77,8 @@ class Bsl:
 
     def __call__(self, positive: Tensor, negative: Tensor, weights: Tensor | None) -> Tensor:
         """See `RankingLoss`."""
-        logits = weighted_logits(negative / self.temperature, weights)
-        rows = logits.logsumexp(dim=1) - positive / self.positive_temperature
+        rows = log_weighted_sum(negative / self.temperature, weights, plus_one=False)
+        rows = rows - positive / self.positive_temperature
         return drop_empty(rows, weights).mean()
 
 
@@ -116,7 +112,7 @@ class Psl:
         """See `RankingLoss`."""
         difference = (negative - positive[:, None]) / self.scale
         logits = LOG_ACTIVATIONS[self.activation](difference) / self.temperature
-        return _log_one_plus_sum(logits, weights).mean()
+        return log_weighted_sum(logits, weights, plus_one=True).mean()
 
 
 LOG_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {

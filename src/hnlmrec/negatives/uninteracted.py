@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hnlmrec.errors import DataError
-from hnlmrec.kernels import draw_free
+from hnlmrec.kernels import draw_free, interacted_in
 
 # A draw modulo m favours small values by at most m / 2**62: nothing for any catalogue.
 _LARGEST_DRAW = 2**62
@@ -103,8 +103,8 @@ class Uninteracted:
     def interacted_in(self, users: Tensor, items: Tensor) -> Tensor:
         """Which items of a pool are training items of each user.
 
-        The users' histories are looked up in the sorted pool, so the cost is that of the
-        histories and of the result, not of a search for each pair of a user and an item.
+        The users' histories are looked up in the pool, so the cost is that of the histories and
+        of the result, not of a search for each pair of a user and an item.
 
         Parameters
         ----------
@@ -118,6 +118,8 @@ class Uninteracted:
         Tensor
             Bool ``[B, P]``.
         """
+        if self.device.type == "cpu":
+            return interacted_in(users, items, self.indptr, self.items, self.n_items)
         distinct, rows = users.unique(return_inverse=True)
         # each training item of each user, once
         starts = self.indptr[distinct]
