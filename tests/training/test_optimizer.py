@@ -13,6 +13,8 @@ from hnlmrec.errors import ConfigError
 from hnlmrec.training import TrainedModel, build_learner, train
 from hnlmrec.training.learner import epoch_batches
 from hnlmrec.training.optimizer import build_optimizer
+from hnlmrec.training.trainer import _run_epoch
+from hnlmrec.training.whole_epoch import has_whole_epochs
 from synthetic import interactions
 
 CPU = torch.device("cpu")
@@ -45,6 +47,42 @@ def test_steps_are_those_of_torchs_sparse_adam(on_cpu, monkeypatch):
         sparse.step()
         # a gradient of next to nothing still moves a number by up to the learning rate
         torch.testing.assert_close(lazy.backbone.table, plain.backbone.table, atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("negatives", [1, 3])
+@pytest.mark.parametrize("batch_size", [7, 10_000])
+def test_an_epoch_in_one_call_is_that_of_its_steps(negatives, batch_size, monkeypatch):
+    monkeypatch.setattr("hnlmrec.training.whole_epoch._STEPS", 5)
+    model = config(
+        sampler={"name": "uniform"},
+        training={"negatives": negatives, "batch_size": batch_size, "l2": 0.1},
+    )
+    tables, rows = [], []
+    for whole in (True, False):
+        learner = build_learner(model, interactions(), 0, None, CPU)
+        assert has_whole_epochs(learner)
+        if not whole:
+            monkeypatch.setattr("hnlmrec.training.trainer.has_whole_epochs", lambda learner: False)
+        optimizer = build_optimizer(learner)
+        rows.append([_run_epoch(learner, optimizer, interactions(), 3, e, CPU) for e in (1, 2)])
+        tables.append(learner.backbone.table.detach())
+    assert torch.equal(*tables)
+    for ours, plain in zip(*rows, strict=True):
+        assert ours == pytest.approx(plain, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sampler": {"name": "dns"}},
+        {"sampler": {"name": "uniform", "guard": 0.1}},
+        {"sampler": {"name": "uniform"}, "loss": {"name": "bce"}},
+        {"sampler": {"name": "uniform"}, "training": {"optimizer": "adam"}},
+        {"sampler": {"name": "uniform"}, "backbone": {"name": "lightgcn"}},
+    ],
+)
+def test_other_models_have_no_whole_epochs(changes):
+    assert not has_whole_epochs(build_learner(config(**changes), interactions(), 0, None, CPU))
 
 
 def test_rows_that_no_batch_touched_stay():

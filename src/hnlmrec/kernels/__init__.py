@@ -8,6 +8,7 @@ more memory than they must, and torch for everything else. Threads are torch's: 
 from hnlmrec.kernels.adam import adam_step
 from hnlmrec.kernels.batch import BatchGraph, batch_graph
 from hnlmrec.kernels.draws import draw_free, interacted_in
+from hnlmrec.kernels.epoch import bpr_steps
 from hnlmrec.kernels.pairs import (
     bpr_gradient,
     pair_scores,
@@ -22,6 +23,7 @@ __all__ = [
     "adam_step",
     "batch_graph",
     "bpr_gradient",
+    "bpr_steps",
     "draw_free",
     "interacted_in",
     "pair_scores",

@@ -36,6 +36,8 @@ class Uninteracted:
     indptr, items
         The training items of user u are ``items[indptr[u]:indptr[u + 1]]``, sorted; int64
         ``[n_users + 1]`` and int32 ``[nnz]``.
+    free_before
+        For each of `items`, the un-interacted items of its user before it: ``s_j - j``.
 
     Raises
     ------
@@ -58,9 +60,8 @@ class Uninteracted:
         self.indptr = torch.from_numpy(train.indptr.astype(np.int64)).to(device)
         self.items = torch.from_numpy(train.indices.astype(np.int32)).to(device)
         rank = np.arange(train.nnz) - np.repeat(train.indptr[:-1].astype(np.int64), n_train)
-        # s_j - j, un-interacted items before each interacted one
         before = (train.indices - rank).astype(np.int32)
-        self._before = torch.from_numpy(before).to(device)
+        self.free_before = torch.from_numpy(before).to(device)
 
     def sample(self, users: Tensor, n: int, generator: torch.Generator) -> Tensor:
         """Draw ``n`` un-interacted items of each user, uniformly and with replacement.
@@ -83,8 +84,8 @@ class Uninteracted:
             Items, int64 ``[B, n]``.
         """
         if self.device.type == "cpu":
-            seed = int(torch.randint(_LARGEST_DRAW, (1,), generator=generator).item())
-            return draw_free(seed, users, n, self.indptr, self._before, self.n_items)
+            seed = int(self.seeds(1, generator).item())
+            return draw_free(seed, users, n, self.indptr, self.free_before, self.n_items)
         free = self.n_items - self.indptr.diff()[users].unsqueeze(1)
         draws = torch.randint(
             _LARGEST_DRAW, (len(users), n), generator=generator, device=self.device
@@ -93,6 +94,10 @@ class Uninteracted:
         keys = users.unsqueeze(1) * self.n_items + draws
         passed = torch.searchsorted(self._free_keys, keys, right=True)
         return draws + passed - self.indptr[users].unsqueeze(1)
+
+    def seeds(self, n: int, generator: torch.Generator) -> Tensor:
+        """The numbers that seed the compiled draws of ``n`` calls of `sample`, int64 ``[n]``."""
+        return torch.randint(_LARGEST_DRAW, (n,), generator=generator)
 
     def contains(self, users: Tensor, items: Tensor) -> Tensor:
         """Whether each item is un-interacted for its user, bool of the broadcast shape."""
@@ -142,7 +147,7 @@ class Uninteracted:
 
     @cached_property
     def _free_keys(self) -> Tensor:
-        keys: Tensor = self.users * self.n_items + self._before
+        keys: Tensor = self.users * self.n_items + self.free_before
         return keys
 
     @property

@@ -246,12 +246,19 @@ def epoch_batches(
     epoch
         The batches' epoch, from 1.
     """
-    users, items = (torch.from_numpy(part) for part in interactions.pairs())
-    order = torch.randperm(len(users), generator=generator)
-    # the whole order at once: many small gathers cost more than a large one
-    users, items = users[order].long(), items[order].long()
+    users, items, order = epoch_pairs(interactions, generator)
     for start in range(0, len(order), batch_size):
         part = slice(start, start + batch_size)
         yield PairBatch(
             users[part].to(device), items[part].to(device), order[part].to(device), epoch
         )
+
+
+def epoch_pairs(
+    interactions: Interactions, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Users and items of the training pairs in random order, and that order; int64 ``[nnz]``."""
+    users, items = (torch.from_numpy(part) for part in interactions.pairs())
+    order = torch.randperm(len(users), generator=generator)
+    # the whole order at once: many small gathers cost more than a large one
+    return users[order].long(), items[order].long(), order

@@ -27,7 +27,7 @@ class LazyAdam(torch.optim.Optimizer):
         Learning rate.
     """
 
-    _BETAS, _EPSILON = (0.9, 0.999), 1e-8
+    BETAS, EPSILON = (0.9, 0.999), 1e-8
 
     def __init__(self, table: nn.Parameter, lr: float) -> None:
         super().__init__([table], {"lr": lr})
@@ -40,21 +40,24 @@ class LazyAdam(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Move the rows of the last batch."""
+        (table,) = self.param_groups[0]["params"]
+        state = self.state[table]
+        rows, gradient = table.grad._indices()[0], table.grad._values()
+        (rate,) = self.next_rates(1)
+        adam_step(
+            rows, gradient, table, state["exp_avg"], state["exp_avg_sq"], rate,
+            self.BETAS, self.EPSILON,
+        )  # fmt: skip
+
+    def next_rates(self, n: int) -> list[float]:
+        """Count ``n`` steps; give the learning rate of each, corrected for both moments' bias."""
         (group,) = self.param_groups
         (table,) = group["params"]
-        state = self.state[table]
-        state["step"] += 1
-        fade, fade_square = (1 - beta ** state["step"].item() for beta in self._BETAS)
-        adam_step(
-            table.grad._indices()[0],
-            table.grad._values(),
-            table,
-            state["exp_avg"],
-            state["exp_avg_sq"],
-            group["lr"] * math.sqrt(fade_square) / fade,
-            self._BETAS,
-            self._EPSILON,
-        )
+        done = self.state[table]["step"]
+        steps = range(int(done.item()) + 1, int(done.item()) + n + 1)
+        done += n
+        beta, beta_square = self.BETAS
+        return [group["lr"] * math.sqrt(1 - beta_square**step) / (1 - beta**step) for step in steps]
 
 
 def build_optimizer(learner: Learner) -> torch.optim.Optimizer:

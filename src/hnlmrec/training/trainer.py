@@ -21,7 +21,8 @@ from hnlmrec.negatives.protocol import EmbeddingView
 from hnlmrec.training.checkpoint import State, read_checkpoint, write_checkpoint
 from hnlmrec.training.learner import LanguageArtefacts, Learner, build_learner, epoch_batches
 from hnlmrec.training.model import TrainedModel
-from hnlmrec.training.optimizer import build_optimizer
+from hnlmrec.training.optimizer import LazyAdam, build_optimizer
+from hnlmrec.training.whole_epoch import has_whole_epochs, whole_epoch
 
 Progress = Callable[[str, int, int], None]
 CHECKPOINT = "checkpoint.safetensors"
@@ -156,12 +157,15 @@ def _run_epoch(
     order = torch.Generator().manual_seed(_epoch_seed(seed, epoch))
     negatives = torch.Generator(device).manual_seed(_epoch_seed(seed, epoch) + 1)
     batch_size = learner.config.training.batch_size
-    totals: dict[str, torch.Tensor] = {}
-    for batch in epoch_batches(interactions, batch_size, order, device, epoch):
-        parts = learner.step(batch, negatives)
-        optimizer.step()
-        for name, value in parts.items():
-            totals[name] = totals.get(name, torch.zeros((), device=device)) + value
+    if isinstance(optimizer, LazyAdam) and has_whole_epochs(learner):
+        totals = whole_epoch(learner, optimizer, interactions, order, negatives)
+    else:
+        totals = {}
+        for batch in epoch_batches(interactions, batch_size, order, device, epoch):
+            parts = learner.step(batch, negatives)
+            optimizer.step()
+            for name, value in parts.items():
+                totals[name] = totals.get(name, torch.zeros((), device=device)) + value
     n_batches = math.ceil(interactions.train.nnz / batch_size)
     row = {
         name: value.item() if name == "missing" else value.item() / n_batches

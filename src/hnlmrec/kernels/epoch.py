@@ -1,0 +1,66 @@
+"""Many steps of matrix factorisation with BPR, uniform negatives and lazy Adam in one call."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from hnlmrec.kernels.threads import array
+
+
+def bpr_steps(
+    users: Tensor,
+    positives: Tensor,
+    batch_size: int,
+    seeds: Tensor,
+    n_negatives: int,
+    indptr: Tensor,
+    free_before: Tensor,
+    n_items: int,
+    l2: float,
+    table: Tensor,
+    mean: Tensor,
+    square: Tensor,
+    rates: list[float],
+    betas: tuple[float, float],
+    epsilon: float,
+) -> tuple[float, float]:
+    """Do what as many steps do one by one, bit for bit, on the CPU and in one thread.
+
+    A step on a small batch is shorter than the calls that it is made of.
+
+    Parameters
+    ----------
+    users, positives
+        The pairs of all steps, int64 ``[P]``.
+    batch_size
+        Pairs of a step; the last may have fewer.
+    seeds
+        Of the negatives of each step, int64 ``[S]``; see `draw_free`.
+    n_negatives, indptr, free_before, n_items
+        As ``n`` and others in `draw_free`.
+    l2
+        Weight of half the squared norms of a batch's rows, divided by its pairs.
+    table, mean, square
+        Float32 ``[n_users + n_items, D]``, contiguous: changed in place.
+    rates
+        Of each step; see `adam_step`.
+    betas, epsilon
+        Of Adam.
+
+    Returns
+    -------
+    tuple[float, float]
+        BPR and L2, each summed over the steps.
+    """
+    from hnlmrec.kernels.compiled_epoch import bpr_steps as compiled
+
+    ranking, norms = np.empty(len(seeds)), np.empty(len(seeds))
+    keep_mean, keep_square = (np.float32(beta) for beta in betas)
+    compiled(
+        array(users), array(positives), batch_size, array(seeds).astype(np.uint64),
+        np.array(rates, dtype=np.float32), n_negatives, array(indptr), array(free_before),
+        n_items, len(table) - n_items, l2, array(table), array(mean), array(square),
+        keep_mean, keep_square, np.float32(epsilon), ranking, norms,
+    )  # fmt: skip
+    return float(ranking.sum()), float(norms.sum())
