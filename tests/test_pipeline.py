@@ -97,6 +97,22 @@ def test_the_table_is_the_mean_of_the_per_user_rows(finished: tuple[RunConfig, s
     assert rows["user"].n_unique() == rows.height <= N_USERS
 
 
+def test_costs_are_means_over_the_training_reports(finished: tuple[RunConfig, str]) -> None:
+    config, printed = finished
+    costs = pl.read_csv(config.run / "compare" / "costs.csv")
+    assert costs["model"].to_list() == list(config.models)
+    for row in costs.iter_rows(named=True):
+        paths = [config.run / "train" / f"{row['model']}-seed{seed}" for seed in config.seeds]
+        reports = [json.loads((path / "report.json").read_text()) for path in paths]
+        for key in ("epochs", "best_epoch", "seconds_per_epoch"):
+            assert row[key] == pytest.approx(sum(r[key] for r in reports) / len(reports))
+        seconds = [r["seconds_per_epoch"] * len(r["history"]) for r in reports]
+        assert row["seconds"] == pytest.approx(sum(seconds) / len(seconds))
+        line = next(x for x in printed.splitlines() if x.lstrip().startswith(f"{row['model']} "))
+        assert f"{row['epochs']:.0f}" in line.split()
+        assert f"{row['seconds']:.1f}" in line.split()
+
+
 def test_a_second_run_does_nothing(finished: tuple[RunConfig, str]) -> None:
     printed = _run(finished[0])
     assert ">" not in printed

@@ -88,6 +88,21 @@ def test_mixing_follows_the_papers_equation(alpha: float, rescale: bool, embeddi
             torch.testing.assert_close(mixed[pair, order], expected)
 
 
+def test_where_scores_are_cosines_the_synthesised_negative_has_unit_length() -> None:
+    # a base's mixtures are shorter than 1, and are brought to unit length after this
+    class Short(_Base):
+        def sample(self, *arguments: object) -> Negatives:
+            negatives = super().sample(*arguments)
+            return replace(negatives, embeddings=negatives.embeddings / 2)
+
+    *_, view, adapter, batch = _sample()
+    config = SemanticConfig.model_validate({"rescale": True})
+    sampler = Semantic(Short(embeddings=True), _Source(), adapter, config)
+    negatives = sampler.sample(batch, view.normalised(), torch.Generator())
+    assert (negatives.lengths == 1).all()
+    torch.testing.assert_close(negatives.synthesised.norm(dim=1), torch.ones(3))
+
+
 def test_a_pair_without_a_synthesised_negative_keeps_its_base_negatives() -> None:
     negatives, view, _, _ = _sample(alpha=0.7)
     assert negatives.present is not None
