@@ -18,6 +18,7 @@ from hnlmrec.kernels import (
     squared_norms,
     table_scores,
     threads,
+    top_columns,
 )
 
 MASK = 2**64 - 1
@@ -205,6 +206,25 @@ def test_a_fault_in_a_thread_is_raised():
 
     with pytest.raises(ValueError, match="broken"):
         threads.run(kernel, [0, 1, 2])
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@given(data=st.data(), n=st.integers(1, 200), rows=st.integers(1, 4))
+def test_top_columns_are_those_of_a_stable_sort(compiled, data, n, rows):
+    # few values, so many of them are equal
+    values = st.sampled_from([-np.inf, -1.0, 0.0, 0.25, 3.0, np.inf, np.nan])
+    seed = data.draw(st.integers(0, 1000))
+    pool = np.array(data.draw(st.lists(values, min_size=1, max_size=5)), dtype=np.float32)
+    scores = np.random.default_rng(seed).choice(pool, (rows, n))
+    k = data.draw(st.integers(1, n))
+    on_cpu = threads.on_cpu if compiled else lambda *tables: False
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hnlmrec.kernels.selection.on_cpu", on_cpu)
+        patch.setattr(threads, "threads_for", lambda work: 2)
+        found = top_columns(torch.from_numpy(scores), k).numpy()
+    for row, best in zip(np.where(np.isnan(scores), -np.inf, scores), found, strict=True):
+        order = [c for c in sorted(range(n), key=lambda c: -row[c]) if row[c] > -np.inf][:k]
+        assert best.tolist() == order + [-1] * (k - len(order))
 
 
 def split_mix(counter):

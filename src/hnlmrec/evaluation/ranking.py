@@ -10,6 +10,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from hnlmrec.kernels import top_columns
 from hnlmrec.negatives.protocol import EmbeddingView
 
 IntArray = npt.NDArray[np.int32]
@@ -42,7 +43,7 @@ def rank(
     -------
     ndarray
         Items, best first, int32 ``[n, k]``. Of equal scores the lower index comes first, so that
-        a ranking depends on the scores alone. Filled up with -1.
+        a ranking depends on the scores alone. Filled up with -1; a score of NaN is not ranked.
     """
     queries = view.users.detach()[users.astype(np.int64)]
     return top_items(queries, view.items, users, exclude, k, chunk_users)
@@ -76,29 +77,16 @@ def top_items(
         As in `rank`, int32 ``[n, k]``.
     """
     ranking = np.full((len(users), k), NOTHING, dtype=np.int32)
+    room = items.new_empty(min(chunk, len(queries)), len(items))
     for start in range(0, len(users), chunk):
         part = slice(start, start + chunk)
-        scores = queries[part] @ items.T
+        asked = queries[part]
+        scores = torch.mm(asked, items.T, out=room[: len(asked)])
         for matrix in exclude:
             rows = matrix[users[part]]
             row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
             flat = torch.from_numpy(row * len(items) + rows.indices).to(scores.device)
             scores.view(-1)[flat] = -torch.inf
-        found = _stable_topk(scores, min(k, len(items))).cpu().numpy()
+        found = top_columns(scores, min(k, len(items))).cpu().numpy()
         ranking[part, : found.shape[1]] = found
     return ranking
-
-
-def _stable_topk(scores: Tensor, k: int) -> Tensor:
-    """Take the ``k`` best columns of each row, equal scores by index, -1 for ``-inf``.
-
-    ``topk`` picks any of equal scores, so rows with a tie at the border (few) are sorted in full.
-    """
-    values, columns = scores.topk(min(k + 1, scores.shape[1]), dim=1)
-    tied = values[:, k - 1] == values[:, -1]
-    values, columns = values[:, :k], columns[:, :k]
-    full, order = scores[tied].sort(dim=1, descending=True, stable=True)
-    values[tied], columns[tied] = full[:, :k], order[:, :k]
-    columns, order = columns.sort(dim=1)
-    values, order = values.gather(1, order).sort(dim=1, descending=True, stable=True)
-    return columns.gather(1, order).masked_fill(values == -torch.inf, NOTHING)

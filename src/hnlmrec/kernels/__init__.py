@@ -16,6 +16,7 @@ from hnlmrec.kernels.pairs import (
     table_scores,
 )
 from hnlmrec.kernels.propagation import Adjacency
+from hnlmrec.kernels.selection import top_columns
 
 __all__ = [
     "Adjacency",
@@ -29,4 +30,5 @@ __all__ = [
     "pair_scores",
     "squared_norms",
     "table_scores",
+    "top_columns",
 ]

@@ -138,6 +138,30 @@ def dot(typing: Any, left: Any, right: Any) -> Any:
     return types.float32(left, right), generate
 
 
+@_intrinsic
+def above(typing: Any, table: Any, row: Any, column: Any, limit: Any) -> Any:
+    """Which of ``table[row, column : column + 64]`` are above ``limit``: a bit each, uint64."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector = ir.VectorType(ir.FloatType(), 64)
+        address = _address(context, builder, signature, args)
+        numbers = builder.load(builder.bitcast(address, vector.as_pointer()), align=4)
+        limits = _splat(context, builder, args[3], 64)
+        return builder.bitcast(builder.fcmp_ordered(">", numbers, limits), ir.IntType(64))
+
+    return types.uint64(table, types.intp, types.intp, types.float32), generate
+
+
+@_intrinsic
+def lowest(typing: Any, bits: Any) -> Any:
+    """Number of the lowest bit that is set, of a uint64 above 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.IntType(1)(1))
+
+    return types.uint64(types.uint64), generate
+
+
 @_intrinsic(prefer_literal=True)
 def prefetch(typing: Any, table: Any, row: Any, column: Any, width: Any) -> Any:
     """Ask for ``table[row, column : column + width]``, which is read soon."""
