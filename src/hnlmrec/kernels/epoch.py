@@ -25,7 +25,7 @@ def bpr_steps(
     betas: tuple[float, float],
     epsilon: float,
 ) -> tuple[float, float]:
-    """Do what as many steps do one by one, bit for bit, on the CPU and in one thread.
+    """Do what as many steps do one by one, up to rounding, on the CPU and in one thread.
 
     A step on a small batch is shorter than the calls that it is made of.
 
