@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Iterable
+from functools import partial
 from importlib.metadata import version
 
 import numpy as np
@@ -18,6 +19,7 @@ from hnlmrec.negatives import EmbeddingView, PairBatch
 from hnlmrec.process import set_up_process
 from hnlmrec.training.learner import Learner, build_learner, epoch_batches
 from hnlmrec.training.optimizer import build_optimizer
+from hnlmrec.training.trainer import run_epoch
 from peers_protocol import (
     CUTOFFS,
     METRIC_KEYS,
@@ -80,17 +82,9 @@ def train(job: Job) -> Line:
     """Time epochs and export the embeddings."""
     interactions = read(job.folder)
     learner, optimizer = start(job, interactions)
-    generator = torch.Generator().manual_seed(job.seed)
     times = [
-        seconds(
-            lambda: step(
-                learner,
-                optimizer,
-                epoch_batches(interactions, job.batch_size, generator, CPU),
-                generator,
-            )
-        )
-        for _ in range(job.epochs)
+        seconds(partial(run_epoch, learner, optimizer, interactions, job.seed, epoch, CPU))
+        for epoch in range(1, job.epochs + 1)
     ]
     with torch.no_grad():
         view = learner.view().detach()

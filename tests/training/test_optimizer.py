@@ -13,7 +13,7 @@ from hnlmrec.errors import ConfigError
 from hnlmrec.training import TrainedModel, build_learner, train
 from hnlmrec.training.learner import epoch_batches
 from hnlmrec.training.optimizer import build_optimizer
-from hnlmrec.training.trainer import _run_epoch
+from hnlmrec.training.trainer import run_epoch
 from hnlmrec.training.whole_epoch import has_whole_epochs
 from synthetic import interactions
 
@@ -64,7 +64,7 @@ def test_an_epoch_in_one_call_is_that_of_its_steps(negatives, batch_size, monkey
         if not whole:
             monkeypatch.setattr("hnlmrec.training.trainer.has_whole_epochs", lambda learner: False)
         optimizer = build_optimizer(learner)
-        rows.append([_run_epoch(learner, optimizer, interactions(), 3, e, CPU) for e in (1, 2)])
+        rows.append([run_epoch(learner, optimizer, interactions(), 3, e, CPU) for e in (1, 2)])
         tables.append(learner.backbone.table.detach())
     # equal up to rounding: compilers may order operations otherwise where loops stand together
     torch.testing.assert_close(*tables, atol=2e-4, rtol=1e-4)

@@ -96,7 +96,7 @@ def train(
     while epoch < limits.epochs and not _stale(facts, limits):
         epoch += 1
         start = time.perf_counter()
-        row = _run_epoch(learner, optimizer, interactions, seed, epoch, device)
+        row = run_epoch(learner, optimizer, interactions, seed, epoch, device)
         facts["seconds"] += time.perf_counter() - start
         if epoch % limits.evaluate_every == 0 or epoch == limits.epochs:
             with torch.no_grad():
@@ -138,14 +138,14 @@ def pretrain(
     learner = build_learner(config, interactions, seed, None, device)
     optimizer = build_optimizer(learner)
     for epoch in range(1, epochs + 1):
-        _run_epoch(learner, optimizer, interactions, seed, epoch, device)
+        run_epoch(learner, optimizer, interactions, seed, epoch, device)
         if progress:
             progress("pretraining the CF model", epoch, epochs)
     with torch.no_grad():
         return learner.view().detach()
 
 
-def _run_epoch(
+def run_epoch(
     learner: Learner,
     optimizer: torch.optim.Optimizer,
     interactions: Interactions,
@@ -153,7 +153,29 @@ def _run_epoch(
     epoch: int,
     device: torch.device,
 ) -> dict[str, float]:
-    """One pass over the training pairs; gives the mean of each part of the loss, and counts."""
+    """Train on all pairs once.
+
+    Parameters
+    ----------
+    learner, optimizer
+        What is trained, and how.
+    interactions
+        Trains on ``train``.
+    seed, epoch
+        Decide the order of the pairs and the negatives.
+    device
+        Of the learner.
+
+    Returns
+    -------
+    dict[str, float]
+        The epoch, the mean over steps of each part of the loss, and counts.
+
+    Raises
+    ------
+    HnlmrecError
+        When the loss is not finite.
+    """
     order = torch.Generator().manual_seed(_epoch_seed(seed, epoch))
     negatives = torch.Generator(device).manual_seed(_epoch_seed(seed, epoch) + 1)
     batch_size = learner.config.training.batch_size
