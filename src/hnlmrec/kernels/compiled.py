@@ -79,7 +79,7 @@ def propagate(
         )
 
 
-@njit(nogil=True, fastmath=FAST)
+@njit(nogil=True, fastmath=FAST, forceinline=True)
 def inner(left: Any, row: Any, right: Any, other: Any) -> Any:
     """``left[row] . right[other]``."""
     dim, column, total = left.shape[1], 0, np.float32(0)
@@ -95,11 +95,16 @@ def inner(left: Any, row: Any, right: Any, other: Any) -> Any:
     return total
 
 
-@njit(nogil=True, fastmath=FAST)
+@njit(nogil=True, fastmath=FAST, forceinline=True)
 def ask_for(table: Any, row: Any) -> None:
     """Prefetch a row."""
-    for column in range(0, table.shape[1], 16):
+    dim, column = table.shape[1], 0
+    while column + 64 <= dim:
+        prefetch(table, row, column, 64)
+        column += 64
+    while column < dim:
         prefetch(table, row, column, 16)
+        column += 16
 
 
 @njit(nogil=True, fastmath=FAST, cache=True)
