@@ -3,6 +3,9 @@
 Each has two forms that agree up to rounding: compiled loops for float32 on a CPU, which touch no
 more memory than they must, and torch for everything else. Threads are torch's: what
 ``torch.set_num_threads`` says holds for both.
+
+numba keeps what it compiled in ``__pycache__`` and notices changes of a file in that file's own
+functions only: after a change in ``vectors.py`` or ``compiled.py``, delete the ``*.nb*`` there.
 """
 
 from hnlmrec.kernels.adam import adam_step
