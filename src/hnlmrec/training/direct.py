@@ -58,10 +58,7 @@ class DirectStep:
         sparse: bool = False,
     ) -> None:
         self.backbone, self.sampler, self.ranking_loss = backbone, sampler, ranking_loss
-        self.l2 = l2
-        table = backbone.table.detach()
-        self.scores_by_table = backbone.smooth(table, ()) is table
-        self.sparse = sparse and self.scores_by_table
+        self.l2, self._wants_sparse = l2, sparse
         self._last: BatchGraph | None = None
 
     def step(self, batch: PairBatch, generator: torch.Generator) -> dict[str, Tensor]:
@@ -115,7 +112,18 @@ class DirectStep:
         (weights,) = torch.autograd.grad(loss, scores)
         return loss.detach(), weights
 
-    # made by the first step: a learner that only evaluates needs none of them
+    # found and made by the first step: a learner that only evaluates needs none of them
+
+    @cached_property
+    def scores_by_table(self) -> bool:
+        """Whether the table itself scores: then the gradient is 0 outside the batch's rows."""
+        table = self.backbone.table.detach()
+        return self.backbone.smooth(table, ()) is table
+
+    @property
+    def sparse(self) -> bool:
+        """Whether `step` sets a sparse gradient."""
+        return self._wants_sparse and self.scores_by_table
 
     @cached_property
     def _gradient(self) -> Tensor:
