@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -173,7 +174,24 @@ def test_new_source_files_redo_the_run(tmp_path: Path) -> None:
     config = small_config(data, Path("none"), tmp_path / "run", models=models)
     _run(config)
     write_files(data, seed=1)
-    assert "> prepare" in _run(config)
+    printed = _run(config)
+    assert "> prepare" in printed
+    assert "> train/dns-seed0" in printed
+
+
+def test_the_same_data_at_another_place_and_time_redoes_no_training(tmp_path: Path) -> None:
+    data = write_files(tmp_path / "data")
+    models = {"dns": {"sampler": {"name": "dns"}}}
+    config = small_config(data, Path("none"), tmp_path / "run", models=models)
+    _run(config)
+    moved = data.rename(tmp_path / "moved")
+    for file in moved.iterdir():
+        os.utime(file, (1, 1))
+    config = small_config(moved, Path("none"), tmp_path / "run", models=models)
+    printed = _run(config, update=True)
+    assert "> prepare" in printed
+    assert "= train/dns-seed0: up to date" in printed
+    assert "= compare: up to date" in printed
 
 
 def test_an_unknown_stage_is_named(small_data: Path, tmp_path: Path) -> None:

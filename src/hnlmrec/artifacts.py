@@ -77,6 +77,13 @@ class RunFolder:
                 mend="delete that folder and run the command again",
             ) from None
 
+    def content(self, name: str) -> str:
+        """A hash of the files of a finished stage: equal for equal files."""
+        record = self.record(name)
+        if record is None:
+            raise ArtifactError(f"stage {name} has not finished", where=str(self.stage(name)))
+        return content_key({file: facts.sha256 for file, facts in record.files.items()})
+
     def up_to_date(self, name: str, key: str) -> bool:
         """Whether the stage finished with this key and all its files are there in full size."""
         work = self.stage(name).with_name(f"{self.stage(name).name}.partial")

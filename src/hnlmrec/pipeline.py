@@ -2,7 +2,8 @@
 
 `plan` lists the stages of a configuration as data: what each needs, which part of the
 configuration decides its content, and the function that writes it. A stage's key is a hash of
-that part and of the keys of what it needs, so a change redoes exactly what depends on it.
+that part and of what it needs, so a change redoes exactly what depends on it. What it needs is
+known by its key; prepared data by its content.
 """
 
 from __future__ import annotations
@@ -157,11 +158,10 @@ class Pipeline:
         self._keys: dict[str, str] = {}
 
     def key(self, name: str) -> str:
-        """The key of a stage: of its section and of the keys of what it needs."""
+        """The key of a stage, once the data is prepared: of its section and of what it needs."""
         if name not in self._keys:
             stage = self.stages[name]
-            inputs = {need: self.key(need) for need in stage.needs}
-            self._keys[name] = content_key(_FORMAT, name, stage.section, inputs)
+            self._keys[name] = content_key(_FORMAT, name, stage.section, self._inputs(stage))
         return self._keys[name]
 
     def run(self, targets: Iterable[str]) -> None:
@@ -194,12 +194,18 @@ class Pipeline:
             self.reporter.skip(stage.name)
             return
         set_up_process(self.config.threads)
-        inputs = {need: self.key(need) for need in stage.needs}
         with (
             self.reporter.stage(stage.name) as lines,
-            self.folder.write(stage.name, key, stage.section, inputs, lines) as work,
+            self.folder.write(stage.name, key, stage.section, self._inputs(stage), lines) as work,
         ):
             lines.extend(stage.write(self.context, work))
+
+    def _inputs(self, stage: Stage) -> dict[str, str]:
+        # a copied or moved data set has new times and paths: prepared again, it is the same data
+        return {
+            need: self.folder.content(need) if need == PREPARE else self.key(need)
+            for need in stage.needs
+        }
 
     def _upstream(self, name: str) -> set[str]:
         needs = set(self.stages[name].needs)
