@@ -53,6 +53,28 @@ def test_info_nce_against_loops(size, temperature):
     assert result == pytest.approx(np.mean(terms), rel=1e-3, abs=1e-5)
 
 
+@pytest.mark.parametrize("cells", [1, 12, 1 << 19])
+def test_gradient_of_info_nce_whatever_is_held_at_a_time(monkeypatch, cells):
+    monkeypatch.setattr("hnlmrec.losses.contrast._CPU_CELLS", cells)
+    a, b = (x.double().requires_grad_() for x in tensors(3, (5, 3), (5, 3)))
+    torch.autograd.gradcheck(lambda a, b: info_nce(a, b, 0.2), (a, b))
+    logits = torch.cosine_similarity(a[:, None], b[None], dim=2) / 0.2
+    expected = torch.nn.functional.cross_entropy(logits, torch.arange(5))
+    assert info_nce(a, b, 0.2).item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_info_nce_at_a_temperature_whose_exponentials_overflow():
+    a, b = (x.requires_grad_() for x in tensors(4, (6, 3), (6, 3)))
+    info_nce(a, b, 0.001).backward()
+    expected = torch.cosine_similarity(a[:, None], b[None], dim=2) / 0.001
+    expected = torch.nn.functional.cross_entropy(expected, torch.arange(6))
+    assert info_nce(a, b, 0.001).item() == pytest.approx(expected.item(), rel=1e-4)
+    got = a.grad.clone(), b.grad.clone()
+    a.grad = b.grad = None
+    expected.backward()
+    torch.testing.assert_close(got, (a.grad, b.grad), rtol=1e-3, atol=1e-2)
+
+
 def test_info_nce_has_one_direction():
     a = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
     b = torch.tensor([[1.0, 0.0], [0.0, 1.0]])

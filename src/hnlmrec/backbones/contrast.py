@@ -38,8 +38,7 @@ class Contrast:
     """Find each node of a batch again in another view of the batch.
 
     InfoNCE over cosines, of users among users and of items among items, each a mean over the
-    distinct nodes of the batch; the two are added. Memory is that of the cosines: the square of
-    the distinct nodes.
+    distinct nodes of the batch; the two are added. Cost: the square of the distinct nodes.
 
     Parameters
     ----------

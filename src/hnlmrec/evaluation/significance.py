@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from scipy import stats
 
 from hnlmrec.errors import ArtifactError
 from hnlmrec.evaluation.evaluate import Evaluation
@@ -87,6 +86,8 @@ def paired_test(difference: FloatArray) -> dict[str, float]:
         ``p_t``, two-sided paired t-test; ``p_wilcoxon``, two-sided Wilcoxon signed-rank test,
         which leaves out zeros. Differences that are all zero give ``d = 0`` and ``p = 1``.
     """
+    from scipy import stats  # takes longer to import than all else that training needs
+
     # Averages over seeds that are equal on paper differ in the last bits; their ranks would count.
     difference = np.round(difference, 12)
     n, mean = len(difference), float(difference.mean())
