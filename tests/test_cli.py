@@ -11,11 +11,14 @@ from typer.testing import CliRunner
 from hnlmrec.cli import app, load_config
 from hnlmrec.config import RunConfig
 from hnlmrec.errors import ConfigError
+from hnlmrec.language.cache import AnswerCache
+from hnlmrec.language.protocol import Answer
+from openai_server import serve
 from synthetic import small_tree
 
 WHOLE_RUNS = ("init", "run", "demo", "examples")
 STAGES = ("prepare", "profile", "finetune", "synthesize", "train", "evaluate", "compare")
-COMMANDS = WHOLE_RUNS + STAGES
+COMMANDS = (*WHOLE_RUNS, *STAGES, "cache")
 
 
 @pytest.fixture
@@ -117,3 +120,55 @@ def test_a_model_that_is_not_one_is_said_before_anything_is_lost(
     assert done.returncode == 1
     assert "config.json" in done.stderr
     assert (tmp_path / "run" / "prepare" / "stage.json").is_file()
+
+
+def test_cache_shows_and_prunes_what_models_wrote(tmp_path: Path) -> None:
+    path = tmp_path / "answers.sqlite"
+    result = CliRunner().invoke(app, ["cache", "--path", str(path)])
+    assert isinstance(result.exception, ConfigError)
+    assert not path.exists()
+    answers = AnswerCache(path)
+    for number in range(3):
+        answers.add(str(number), f"model {number % 2}", Answer("x", 10, 20), 1.0)
+    shown = CliRunner().invoke(app, ["cache", "--path", str(path)]).output
+    assert "3 answers" in shown
+    assert "model 0: 2 answers, 20 tokens of prompts and 40 of answers" in shown
+    # nothing is a month old
+    words = ["cache", "--path", str(path), "--prune"]
+    assert "deleted 0 answers" in CliRunner().invoke(app, words).output
+    words += ["--days", "0", "--model", "model 0"]
+    pruned = CliRunner().invoke(app, words).output
+    assert "deleted 2 answers" in pruned
+    assert "model 0" not in pruned
+    assert len(answers.summary()) == 1
+
+
+def test_a_sample_of_profiles_writes_no_profiles(config: Path, tmp_path: Path) -> None:
+    def reply(messages: list[dict[str, str]]) -> str:
+        # what stands before the worked example's answer cannot tell one profile from another
+        said = messages[-1]["content"].split("</data>")[0].partition("<data>")[2]
+        return json.dumps({"summarization": f"Likes {said}", "reasoning": "It says so."})
+
+    pytest.importorskip("openai", reason="needs the served extra")
+    with serve(reply=reply) as fake:
+        changes = [
+            f"--set=language.server.base_url={fake.url}",
+            f"--set=language.answers={tmp_path / 'answers.sqlite'}",
+            "--set=profile.model=openai:some/model",
+        ]
+        shown = _call("profile", config, *changes, "--sample", 2)
+        assert shown.returncode == 0, shown.stderr
+        assert shown.stdout.count("== user") == shown.stdout.count("== item") == 2
+        assert "4 of 4 accepted" in shown.stdout
+        assert "all of them:" in shown.stdout
+        assert not (tmp_path / "run" / "profile").exists()
+        written = _call("profile", config, *changes, "--update", "--set=profile.generator=llm")
+        assert written.returncode == 0, written.stderr
+        assert "questions to ask: about" in written.stdout
+        assert "4 from the cache" in written.stdout
+        n_asked = len(fake.requests)
+        # where the server is changes nothing that was written
+        again = _call("profile", config, *changes, "--update", "--set=profile.generator=llm",
+                      "--set=language.server.timeout=7")  # fmt: skip
+        assert "= profile: up to date" in again.stdout
+        assert len(fake.requests) == n_asked

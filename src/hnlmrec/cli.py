@@ -179,7 +179,33 @@ def _model_command(name: str, text: str) -> None:
 
 
 _stage_command("prepare", "Read, filter and split the data; report what was dropped and why.")
-_stage_command("profile", "Write profiles of users and items, by the LLM or from metadata.")
+
+
+@app.command(rich_help_panel="Stages")
+def profile(
+    config: Config,
+    folder: RunOption = None,
+    changes: SetOption = None,
+    update: UpdateOption = False,
+    sample: Annotated[
+        int, typer.Option("--sample", min=0, help="Only show so many of users and of items.")
+    ] = 0,
+) -> None:
+    """Write profiles of users and items, by the LLM or from metadata.
+
+    With --sample: show questions and answers, and what all of them would cost; write nothing.
+    """
+    pipeline = _pipeline(config, folder, changes, update)
+    if not sample:
+        pipeline.run(["profile"])
+        return
+    pipeline.run(["prepare"])
+    from hnlmrec.stages import preview_profiles
+
+    for line in preview_profiles(pipeline.context, sample):
+        pipeline.reporter.line(line)
+
+
 _stage_command("finetune", "Fine-tune the LLM on hard negatives that a CF model names.")
 _stage_command("synthesize", "Write the hard-negative vector of every training pair.")
 _model_command("train", "Train the CF models, each with early stopping on validation.")
@@ -201,6 +227,32 @@ def _list_command(kind: str, text: str) -> None:
 _list_command("samplers", "List the negative samplers, with papers and options.")
 _list_command("losses", "List the ranking losses, with papers and options.")
 _list_command("backbones", "List the collaborative-filtering models, with papers and options.")
+
+
+@app.command(rich_help_panel="Language models")
+def cache(
+    path: Annotated[
+        Path | None, typer.Option("--path", help="The file, as in language.answers.")
+    ] = None,
+    prune: Annotated[bool, typer.Option("--prune", help="Delete answers.")] = False,
+    days: Annotated[
+        float, typer.Option(min=0, help="With --prune: those not used for so many days.")
+    ] = 30,
+    model: Annotated[
+        str | None, typer.Option("--model", help="With --prune: of this model only, as listed.")
+    ] = None,
+) -> None:
+    """Show what language models have written so far and how often it was of use; delete it."""
+    from hnlmrec.language.cache import AnswerCache, default_path
+
+    file = path or default_path()
+    if not file.exists():
+        raise ConfigError("no answers are kept here", where=str(file))
+    answers, reporter = AnswerCache(file), Reporter(Console())
+    if prune:
+        reporter.line(f"deleted {answers.prune(older_than_days=days, model=model):,} answers")
+    for line in answers.lines():
+        reporter.line(line)
 
 
 def main() -> None:

@@ -39,6 +39,7 @@ from hnlmrec.stages import (
     source_files,
     synthesize_stage,
     train_stage,
+    wording_texts,
 )
 
 # raise when what a stage writes changes its form: older folders are then redone
@@ -72,13 +73,19 @@ class Stage:
 def plan(config: RunConfig) -> dict[str, Stage]:
     """All stages of a run, in the order in which they can run."""
     tree = config.model_dump(mode="json")
-    language = tree["language"]
+    # where a server is and how patiently it is asked changes no answer
+    language = {k: v for k, v in tree["language"].items() if k not in ("server", "answers")}
     stages = [
         Stage(PREPARE, (), {**tree["data"], "files": source_files(config.data)}, prepare_stage),
         Stage(
             PROFILE,
             (PREPARE,),
-            {"profile": tree["profile"], "language": language, "seed": config.seed},
+            {
+                "profile": tree["profile"],
+                "wording": wording_texts(config.profile),
+                "language": language,
+                "seed": config.seed,
+            },
             profile_stage,
         ),
         Stage(

@@ -6,12 +6,13 @@ packages.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hnlmrec.artifacts import RunFolder, write_atomically
-from hnlmrec.config import DataConfig, RunConfig
+from hnlmrec.config import DataConfig, ProfileConfig, RunConfig
 from hnlmrec.data.embedded import locate as locate_data
 from hnlmrec.data.interactions import Interactions, ItemTexts
 from hnlmrec.reporting import Reporter
@@ -19,6 +20,7 @@ from hnlmrec.stage_names import FINETUNE, PREPARE, PRETRAIN, PROFILE, SYNTHESIZE
 
 if TYPE_CHECKING:
     from hnlmrec.language.local import LocalLanguageModel
+    from hnlmrec.language.writer import Writer
     from hnlmrec.synthesis.finetune import SynthesisInputs
     from hnlmrec.training import LanguageArtefacts
 
@@ -48,6 +50,12 @@ class Context:
         from hnlmrec.language import LocalLanguageModel
 
         return LocalLanguageModel.load(self.config.language)
+
+    def writer(self) -> Writer:
+        """What asks the language model for profiles."""
+        from hnlmrec.language.writer import Writer
+
+        return Writer.of(self.config.language, self.config.profile.model)
 
     def synthesis_inputs(self) -> SynthesisInputs:
         """Training interactions, profiles and the pretrained CF model."""
@@ -81,6 +89,13 @@ def source_files(config: DataConfig) -> list[tuple[str, int, int]]:
     return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 
+def wording_texts(config: ProfileConfig) -> list[str | None]:
+    """The files that replace the wording of questions, as they are now."""
+    files = (config.user_wording, config.item_wording)
+    # the stage itself says what is wrong with one that is not there
+    return [file.read_text("utf-8") if file and file.is_file() else None for file in files]
+
+
 def prepare_stage(context: Context, folder: Path) -> list[str]:
     """Read, filter and split the data."""
     from hnlmrec.data.prepare import prepare
@@ -100,9 +115,27 @@ def profile_stage(context: Context, folder: Path) -> list[str]:
         load_reviews(context.run.stage(PREPARE)),
         folder,
         context.config.seed,
-        context.language_model,
+        context.writer,
+        context.config.language.server,
+        lambda text: context.reporter.line(f"    {text}"),
         context.reporter.progress,
     ).lines()
+
+
+def preview_profiles(context: Context, sample: int) -> Iterator[str]:
+    """Show how profiles are asked for and answered; see `hnlmrec.profiles.preview`."""
+    from hnlmrec.data.prepare import load_reviews
+    from hnlmrec.profiles.generate import ProfileData
+    from hnlmrec.profiles.preview import preview
+
+    config = context.config
+    reviews = load_reviews(context.run.stage(PREPARE))
+    data = ProfileData(
+        config.profile, context.interactions, context.item_texts, reviews, config.seed
+    )
+    return preview(
+        data, config.profile, config.seed, context.writer(), config.language.server, sample
+    )
 
 
 def pretrain_stage(context: Context, folder: Path) -> list[str]:

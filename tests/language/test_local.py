@@ -9,7 +9,7 @@ import torch
 
 from hnlmrec.config import LanguageConfig
 from hnlmrec.errors import ModelError
-from hnlmrec.language import LocalLanguageModel, mean_pool
+from hnlmrec.language import Answer, LocalLanguageModel, mean_pool
 from tiny_language_model import build_tiny_language_model
 
 TEXTS = ["Toy Story", "a", "Likes drama, comedy and action; watched Star Wars.", "", "Alien"] * 3
@@ -51,7 +51,7 @@ def test_a_vector_is_the_mean_of_its_own_hidden_states(tiny: LocalLanguageModel)
 def test_vectors_do_not_depend_on_the_batch(tiny: LocalLanguageModel, batch_tokens: int) -> None:
     alone = torch.cat([tiny.encode([text]) for text in TEXTS])
     other = LocalLanguageModel(
-        "tiny", tiny.network, tiny.tokenizer, batch_tokens=batch_tokens, max_tokens=64
+        tiny.network, tiny.tokenizer, batch_tokens=batch_tokens, max_tokens=64
     )
     torch.testing.assert_close(other.encode(TEXTS), alone, atol=1e-5, rtol=1e-5)
 
@@ -63,7 +63,7 @@ def test_vectors_can_be_trained_against(tiny: LocalLanguageModel) -> None:
 
 
 def test_texts_are_cut_at_max_tokens(tiny: LocalLanguageModel) -> None:
-    short = LocalLanguageModel("tiny", tiny.network, tiny.tokenizer, batch_tokens=64, max_tokens=8)
+    short = LocalLanguageModel(tiny.network, tiny.tokenizer, batch_tokens=64, max_tokens=8)
     long = "drama " * 50
     ids = tiny.tokenizer(long)["input_ids"][:8]
     torch.testing.assert_close(
@@ -74,7 +74,10 @@ def test_texts_are_cut_at_max_tokens(tiny: LocalLanguageModel) -> None:
 def test_generates_json_of_the_schema_in_order(tiny: LocalLanguageModel) -> None:
     def ask(batch_size: int) -> list[str]:
         answers = tiny.generate_json(PROMPTS, SCHEMA, max_new_tokens=64, batch_size=batch_size)
-        return list(answers)
+        places, written = zip(*answers, strict=True)
+        assert places == (0, 1, 2)
+        assert all(answer.whole for answer in written)
+        return [answer.text for answer in written]
 
     answers = ask(2)
     assert len(answers) == 3
@@ -90,7 +93,7 @@ def test_answers_come_batch_by_batch(
     batches = []
     answers = tiny._generator.answers
 
-    def record(prompts: list[object], *rest: object) -> list[str]:
+    def record(prompts: list[object], *rest: object) -> list[Answer]:
         batches.append(len(prompts))
         return answers(prompts, *rest)
 
@@ -103,10 +106,22 @@ def test_answers_come_batch_by_batch(
 
 
 def test_an_answer_without_room_is_cut(tiny: LocalLanguageModel) -> None:
-    (answer,) = tiny.generate_json(PROMPTS[:1], SCHEMA, max_new_tokens=3, batch_size=1)
-    assert answer.startswith('{"')
+    ((_, answer),) = tiny.generate_json(PROMPTS[:1], SCHEMA, max_new_tokens=3, batch_size=1)
+    assert answer.text.startswith('{"')
+    assert not answer.whole
+    assert answer.answer_tokens == 3
     with pytest.raises(json.JSONDecodeError):
-        json.loads(answer)
+        json.loads(answer.text)
+
+
+def test_tokens_are_counted_without_padding(tiny: LocalLanguageModel) -> None:
+    answers = dict(tiny.generate_json(PROMPTS, SCHEMA, max_new_tokens=64, batch_size=3))
+    for place, prompt in enumerate(PROMPTS):
+        asked = tiny.tokenizer.apply_chat_template(prompt, add_generation_prompt=True)["input_ids"]
+        assert answers[place].prompt_tokens == len(asked)
+        written = tiny.tokenizer(answers[place].text, add_special_tokens=False)["input_ids"]
+        # and the token of the end
+        assert answers[place].answer_tokens == len(written) + 1
 
 
 def test_a_schema_that_cannot_be_enforced_is_named(tiny: LocalLanguageModel) -> None:
@@ -124,7 +139,7 @@ def test_a_model_without_chat_template_and_pad_token_works(tmp_path: Path) -> No
     assert model.tokenizer.chat_template is None
     assert model.tokenizer.pad_token == "</s>"
     answers = list(model.generate_json(PROMPTS, SCHEMA, max_new_tokens=64, batch_size=3))
-    assert all(json.loads(answer) for answer in answers)
+    assert all(json.loads(answer.text) for _, answer in answers)
 
 
 @pytest.fixture(scope="module")

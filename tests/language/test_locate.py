@@ -55,6 +55,13 @@ def test_an_absent_wheel_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> 
         locate("embedded:smollm2")
 
 
+def test_a_served_model_has_no_weights_here() -> None:
+    with pytest.raises(
+        ModelError, match=r"fine-tuning and encoding need the weights.*profile\.model"
+    ):
+        locate("openai:some/model")
+
+
 def test_an_unknown_embedded_model_names_those_there_are() -> None:
     with pytest.raises(ModelError, match="no embedded model 'gpt9'; there are smollm2, minilm"):
         locate("embedded:gpt9")

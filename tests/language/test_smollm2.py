@@ -65,8 +65,8 @@ def test_the_conversion_kept_the_knowledge_and_the_chat_template(
         "required": ["answer"],
         "additionalProperties": False,
     }
-    (answer,) = smollm2.generate_json([prompt], schema, max_new_tokens=24, batch_size=1)
-    assert json.loads(answer) == {"answer": "Paris"}
+    ((_, answer),) = smollm2.generate_json([prompt], schema, max_new_tokens=24, batch_size=1)
+    assert json.loads(answer.text) == {"answer": "Paris"}
 
 
 def test_two_profiles_are_complete(smollm2: LocalLanguageModel) -> None:
@@ -75,4 +75,4 @@ def test_two_profiles_are_complete(smollm2: LocalLanguageModel) -> None:
         for text in TEXTS[:2]
     ]
     answers = smollm2.generate_json(prompts, answer_schema(48), max_new_tokens=48, batch_size=2)
-    assert all(parse(answer).summarization for answer in answers)
+    assert all(parse(answer.text).summarization for _, answer in answers)

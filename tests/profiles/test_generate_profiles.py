@@ -7,14 +7,20 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from hnlmrec.config import ProfileConfig
+from hnlmrec.config import ProfileConfig, ServerConfig
 from hnlmrec.data import Interactions, ItemTexts
 from hnlmrec.errors import ArtifactError
 from hnlmrec.language import Prompt
 from hnlmrec.profiles import ProfileReport, Profiles, generate_profiles
-from hnlmrec.profiles.answers import AnswerFile
-from hnlmrec.profiles.prompts import ITEM
-from profile_cases import TITLES, FakeLanguageModel, data_of, good_answer, make_interactions
+from hnlmrec.profiles.wording import Wording
+from profile_cases import (
+    TITLES,
+    FakeLanguageModel,
+    data_of,
+    fake_writer,
+    good_answer,
+    make_interactions,
+)
 
 ALL = ProfileConfig(generator="llm")
 SAMPLE = ProfileConfig(llm_sample_users=1, llm_sample_items=2)
@@ -29,17 +35,19 @@ def generate(interactions: Interactions, texts: ItemTexts, tmp_path: Path):
         config: ProfileConfig = ALL,
         language: FakeLanguageModel | None = None,
         folder: Path = tmp_path,
+        identity: str = "fake",
         **changes: object,
     ) -> tuple[ProfileReport, Profiles]:
+        folder.mkdir(exist_ok=True)
         arguments = {
             "interactions": interactions,
             "texts": texts,
             "reviews": None,
             "seed": 0,
-            "language": language or FakeLanguageModel(),
+            "writer": lambda: fake_writer(language or FakeLanguageModel(), folder, identity),
+            "prices": ServerConfig(),
             **changes,
         }
-        folder.mkdir(exist_ok=True)
         report = generate_profiles(config, folder=folder, **arguments)
         return report, Profiles.load(folder)
 
@@ -52,20 +60,24 @@ def test_templates_need_no_language_model(generate, tmp_path: Path) -> None:
     assert language.loads == 0
     assert report.users == {"template": 4}
     assert report.items == {"template": 6}
-    assert report.calls == 0
+    assert report.usage == {}
     assert profiles.items[0] == "Fargo: Crime, Drama."
-    assert not (tmp_path / "answers.jsonl").exists()
+    assert not (tmp_path / "answers.sqlite").exists()
 
 
 def test_the_language_model_writes_every_profile(generate, tmp_path: Path) -> None:
     language = FakeLanguageModel()
     report, profiles = generate(ALL, language)
-    # user 3 has no training item, so no answer can be grounded in it
-    assert report.users == {"fallback": 1, "llm": 3}
+    # user 3 has no training item: there is nothing to ask about
+    assert report.users == {"llm": 3, "template": 1}
     assert report.items == {"llm": 6}
-    assert report.fallbacks == {"shares no word with its data": 1}
-    assert report.calls == len(language.asked) == 10
-    assert profiles.user_sources == ["llm", "llm", "llm", "fallback"]
+    assert report.fallbacks == {}
+    assert report.attempts == {"at once": 9}
+    assert report.usage == {
+        "asked": 9, "cached": 0, "cut": 0, "prompt_tokens": 90, "answer_tokens": 45,
+    }  # fmt: skip
+    assert len(language.asked) == 9
+    assert profiles.user_sources == ["llm", "llm", "llm", "template"]
     for title, text in zip(TITLES, profiles.items, strict=True):
         assert title in text
     assert ProfileReport.model_validate_json((tmp_path / "report.json").read_text()) == report
@@ -83,7 +95,8 @@ def test_a_sample_is_seeded_and_the_rest_are_templates(generate, tmp_path: Path)
     report, profiles = generate(SAMPLE)
     assert report.items == {"llm": 2, "template": 4}
     assert sum(report.users.values()) == 4
-    assert report.calls == 3
+    # the one user chosen has no training item
+    assert report.usage["asked"] == 2
     again = generate(SAMPLE, folder=tmp_path / "again")[1]
     assert again == profiles
     chosen = {
@@ -95,7 +108,7 @@ def test_a_sample_is_seeded_and_the_rest_are_templates(generate, tmp_path: Path)
 
 def test_a_sample_beyond_the_catalogue_is_everyone(generate) -> None:
     report, _ = generate(ProfileConfig(llm_sample_users=99, llm_sample_items=99))
-    assert report.calls == 10
+    assert report.usage["asked"] == 9
 
 
 def test_tables_have_the_columns_of_the_contract(generate, tmp_path: Path) -> None:
@@ -113,21 +126,25 @@ def test_tables_have_the_columns_of_the_contract(generate, tmp_path: Path) -> No
     [
         (lambda prompt: "I cannot do that.", "not a complete profile in JSON"),
         (lambda prompt: good_answer(prompt)[:-5], "not a complete profile in JSON"),
-        (lambda prompt: json.dumps(ITEM.example_answer), "repeats the example"),
+        (lambda prompt: json.dumps(Wording.read("items").example_answer), "repeats the example"),
         (lambda prompt: "", "not a complete profile in JSON"),
     ],
 )
 def test_a_bad_answer_falls_back_to_the_template_with_its_reason(
     generate, tmp_path: Path, reply, reason: str
 ) -> None:
-    report, profiles = generate(ALL, FakeLanguageModel(reply))
-    assert report.users == {"fallback": 4}
+    language = FakeLanguageModel(reply)
+    report, profiles = generate(ALL, language)
+    assert report.users == {"fallback": 3, "template": 1}
     assert report.items == {"fallback": 6}
-    assert report.fallbacks == {reason: 10}
+    assert report.fallbacks == {reason: 9}
+    assert report.attempts == {}
+    # at once, to be repaired, asked anew
+    assert len(language.asked) == 27
     templates = generate(NONE, folder=tmp_path / "templates")[1]
     assert profiles.items == templates.items
     assert profiles.users == templates.users
-    assert f"note: 10 rejected, a template instead: {reason}" in report.lines()
+    assert f"note: 9 rejected, a template instead: {reason}" in report.lines()
 
 
 def test_one_bad_answer_leaves_the_others(generate) -> None:
@@ -154,32 +171,23 @@ class StopsAfter(FakeLanguageModel):
         return good_answer(prompt)
 
 
-@pytest.mark.parametrize("cut", [False, True])
-def test_after_an_interruption_only_the_missing_are_asked(
-    generate, tmp_path: Path, cut: bool
-) -> None:
+def test_after_an_interruption_only_the_missing_are_asked(generate, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         generate(ALL, StopsAfter(4))
-    file = tmp_path / "answers.jsonl"
-    if cut:
-        # the power failed while the last line was written
-        file.write_text(file.read_text()[:-20])
     language = FakeLanguageModel()
     report, profiles = generate(ALL, language)
-    assert report.calls == len(language.asked) == (7 if cut else 6)
+    assert report.usage["asked"] == len(language.asked) == 5
+    assert report.usage["cached"] == 4
     uninterrupted = generate(ALL, folder=tmp_path / "other")[1]
     assert profiles == uninterrupted
-    # what was appended after the broken line can be read
-    assert generate(ALL)[0].calls == 0
+    assert generate(ALL)[0].usage["asked"] == 0
 
 
 def test_other_settings_ask_anew(generate) -> None:
     generate(ALL)
-    assert generate(ALL)[0].calls == 0
-    assert generate(ALL.model_copy(update={"max_new_tokens": 99}))[0].calls == 10
-    other = FakeLanguageModel()
-    other.name = "another model"
-    assert generate(ALL, other)[0].calls == 10
+    assert generate(ALL)[0].usage["asked"] == 0
+    assert generate(ALL.model_copy(update={"max_new_tokens": 99}))[0].usage["asked"] == 9
+    assert generate(ALL, identity="another model")[0].usage["asked"] == 9
 
 
 def test_equal_questions_are_asked_once(tmp_path: Path, generate, texts: ItemTexts) -> None:
@@ -190,10 +198,21 @@ def test_equal_questions_are_asked_once(tmp_path: Path, generate, texts: ItemTex
     assert sum("title" in data_of(prompt) for prompt in language.asked) == 1
 
 
+def test_nothing_is_asked_about_an_item_without_text(generate, texts: ItemTexts) -> None:
+    blank = texts.frame.with_columns(
+        pl.when(pl.int_range(pl.len()) == 3).then(pl.lit("")).otherwise(pl.all()).name.keep()
+    )
+    language = FakeLanguageModel()
+    report, profiles = generate(ALL, language, texts=ItemTexts(blank))
+    assert report.items == {"llm": 5, "template": 1}
+    assert profiles.item_sources[3] == "template"
+    assert len([prompt for prompt in language.asked if "title" in data_of(prompt)]) == 5
+
+
 def test_progress_counts_answers(generate) -> None:
     seen = []
     generate(SAMPLE, progress=lambda text, done, total: seen.append((done, total)))
-    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert seen == [(1, 2), (2, 2)]
 
 
 def test_validation_and_test_items_change_nothing(
@@ -229,10 +248,11 @@ def test_validation_and_test_items_change_nothing(
 def test_a_report_says_who_wrote_what(generate) -> None:
     report, _ = generate(ALL)
     assert report.lines() == [
-        "users: 1 fallback, 3 llm",
+        "users: 3 llm, 1 template",
         "items: 6 llm",
-        "answers of the language model: 10",
-        "note: 1 rejected, a template instead: shares no word with its data",
+        "answers of the language model: 9 (90 tokens of prompts, 45 of answers; 0 cut at the "
+        "limit), 0 from the cache",
+        "accepted: 9 at once",
     ]
 
 
@@ -243,16 +263,3 @@ def test_missing_or_damaged_profiles_are_named(generate, tmp_path: Path) -> None
     (tmp_path / "items.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(ArtifactError, match="profiles cannot be read"):
         Profiles.load(tmp_path)
-
-
-def test_lines_that_are_no_answers_are_ignored(tmp_path: Path) -> None:
-    path = tmp_path / "answers.jsonl"
-    path.write_bytes(
-        b'{"key": "a", "answer": "x\\u2028y"}\n[]\n7\n{"key": "b"}\n\xff\n{"key": "c", "a'
-    )
-    answers = AnswerFile(path)
-    assert answers["a"] == "x\u2028y"
-    assert "b" not in answers
-    assert "c" not in answers
-    answers.add("c", "line\u2028separator\nand end")
-    assert AnswerFile(path)["c"] == "line\u2028separator\nand end"

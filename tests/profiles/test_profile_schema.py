@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from hnlmrec.profiles.prompts import ITEM, USER
 from hnlmrec.profiles.schema import (
     Profile,
     RejectedAnswerError,
@@ -13,6 +12,7 @@ from hnlmrec.profiles.schema import (
     content_words,
     parse,
 )
+from hnlmrec.profiles.wording import Wording
 
 DATA = "Alien (1979) Horror, Sci-Fi"
 EXAMPLE = "The Copper Kettle Cookware, Antiques; for people who collect old kitchen pieces."
@@ -75,12 +75,19 @@ def test_accepts_the_data_s_words_even_where_the_example_has_them_too() -> None:
         check_grounded(profile, DATA, EXAMPLE)
 
 
-@pytest.mark.parametrize("wording", [ITEM, USER])
-def test_the_example_s_own_answer_counts_as_copied(wording: object) -> None:
-    assert isinstance(wording, type(ITEM))
+@pytest.mark.parametrize("kind", ["users", "items"])
+def test_the_example_s_own_answer_counts_as_copied(kind) -> None:
+    wording = Wording.read(kind)
     profile = Profile.model_validate(wording.example_answer)
     with pytest.raises(RejectedAnswerError, match="repeats the example"):
         check_grounded(profile, DATA, wording.example)
+
+
+@pytest.mark.parametrize(
+    "around", ["Here it is:\n```json\n%s\n```\nI hope that helps.", "%s", "\n %s<|im_end|>"]
+)
+def test_what_stands_around_the_json_is_passed_over(around: str) -> None:
+    assert parse(around % answer("Horror in space.")).summarization == "Horror in space."
 
 
 def test_content_words_by_hand() -> None:

@@ -8,6 +8,7 @@ from hnlmrec.config.language import (
     FinetuneConfig,
     LanguageConfig,
     ProfileConfig,
+    ServerConfig,
     SupervisionConfig,
     SynthesisConfig,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "RunConfig",
     "SamplerConfig",
     "SemanticConfig",
+    "ServerConfig",
     "SplitConfig",
     "SupervisionConfig",
     "SynthesisConfig",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -10,14 +11,49 @@ from hnlmrec.config.data import Share
 from hnlmrec.config.section import Section
 
 
+class ServerConfig(Section):
+    """The OpenAI-compatible server of models that are named openai:NAME."""
+
+    base_url: str | None = Field(
+        None, description="such as http://127.0.0.1:8000/v1; null: what OPENAI_BASE_URL says"
+    )
+    key_variable: str = Field(
+        "OPENAI_API_KEY",
+        description="environment variable that holds the key, where the server wants one",
+    )
+    concurrency: int = Field(8, ge=1, description="requests under way at a time")
+    timeout: float = Field(120, gt=0, description="seconds that an answer may take")
+    retries: int = Field(
+        5, ge=0, description="of a request that failed or was refused, after growing pauses"
+    )
+    response_format: Literal["json_schema", "json_schema_subset", "json_object", "text"] = Field(
+        "json_schema",
+        description="how JSON is asked for: with the whole schema (vLLM, llama.cpp, Ollama), "
+        "without the lengths of strings (OpenAI and other clouds refuse those), or with none",
+    )
+    limit_key: Literal["max_tokens", "max_completion_tokens"] = Field(
+        "max_tokens", description="what the server calls the limit of an answer"
+    )
+    temperature: float | None = Field(0, ge=0, description="null: the server's own")
+    price_prompt: float = Field(0, ge=0, description="of a million tokens, to estimate the cost")
+    price_answer: float = Field(0, ge=0, description="likewise for the tokens of answers")
+
+
 class LanguageConfig(Section):
     """The language model that writes profiles and encodes queries."""
 
     model: str = Field(
         "embedded:smollm2",
-        description="embedded:smollm2, embedded:minilm, a Hugging Face folder, a .gguf file, or "
-        "the name of a model that is already in the local Hugging Face cache",
+        description="embedded:smollm2, embedded:minilm, a Hugging Face folder, a .gguf file, "
+        "the name of a model that is already in the local Hugging Face cache, or openai:NAME on a "
+        "server (to write profiles only: fine-tuning needs the weights)",
     )
+    answers: Path | None = Field(
+        None,
+        description="SQLite file that keeps what models have written; null: $HNLMREC_ANSWERS, or "
+        "answers.sqlite in $HNLMREC_CACHE or ~/.cache/hnlmrec",
+    )
+    server: ServerConfig = ServerConfig()
     dtype: Literal["auto", "bfloat16", "float32"] = Field(
         "auto", description="auto: bfloat16 where the device computes in it, else float32"
     )
@@ -32,6 +68,13 @@ class ProfileConfig(Section):
     generator: Literal["template", "llm"] = Field(
         "template", description="template: compose metadata; llm: ask the model for every profile"
     )
+    model: str | None = Field(
+        None, description="the model that writes, named as in language.model; null: that one"
+    )
+    user_wording: Path | None = Field(
+        None, description="YAML file with the wording of questions; null: the library's own"
+    )
+    item_wording: Path | None = Field(None, description="likewise for items")
     llm_sample_users: int = Field(
         3, ge=0, description="with template: users whose profile the LLM writes all the same"
     )
@@ -41,6 +84,13 @@ class ProfileConfig(Section):
     )
     max_new_tokens: int = Field(160, ge=16, description="longest answer of the LLM, in tokens")
     batch_size: int = Field(8, ge=1, description="profiles generated together")
+    attempts: int = Field(
+        3,
+        ge=1,
+        le=3,
+        description="2: a rejected answer is to be repaired; 3: and if it is not, the question is "
+        "asked anew without its example; then a template takes its place",
+    )
 
 
 class SupervisionConfig(Section):

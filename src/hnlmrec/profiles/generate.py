@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,37 +13,31 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import BaseModel
 
-from hnlmrec.config import ProfileConfig
-from hnlmrec.data.interactions import Interactions, ItemTexts
-from hnlmrec.language.protocol import LanguageModel
-from hnlmrec.profiles.answers import AnswerFile, answer_key
+from hnlmrec.config import ProfileConfig, ServerConfig
+from hnlmrec.data.interactions import NO_TEXT, Interactions, ItemTexts
+from hnlmrec.language.writer import Writer
+from hnlmrec.profiles.asking import Progress, Written, ask, estimate
 from hnlmrec.profiles.history import training_items
 from hnlmrec.profiles.prompts import Request, item_requests, user_requests
-from hnlmrec.profiles.schema import (
-    RejectedAnswerError,
-    answer_schema,
-    check_grounded,
-    parse,
-)
 from hnlmrec.profiles.store import COLUMNS
 from hnlmrec.profiles.template import item_templates, user_templates
 from hnlmrec.profiles.text import plain_items
-
-Progress = Callable[[str, int, int], None]
+from hnlmrec.profiles.wording import Wording
 
 
 class ProfileReport(BaseModel):
     """Who wrote the profiles, and what it cost.
 
-    ``users`` and ``items`` count profiles by source, ``fallbacks`` rejected answers by reason;
-    ``calls`` are the answers asked for in this run, those of an interrupted one not counted;
-    ``notes`` say what the user should know.
+    ``users`` and ``items`` count profiles by source, ``fallbacks`` rejected answers by reason,
+    ``attempts`` accepted ones by how often was asked; ``usage`` is what was asked of the model in
+    this run, those of an interrupted one not counted; ``notes`` say what the user should know.
     """
 
     users: dict[str, int]
     items: dict[str, int]
     fallbacks: dict[str, int]
-    calls: int
+    attempts: dict[str, int]
+    usage: dict[str, int]
     seconds: float
     notes: list[str] = []
 
@@ -52,13 +47,80 @@ class ProfileReport(BaseModel):
             f"{kind}: " + ", ".join(f"{count:,} {source}" for source, count in counts.items())
             for kind, counts in (("users", self.users), ("items", self.items))
         ]
-        if self.calls:
-            lines.append(f"answers of the language model: {self.calls:,}")
+        if self.usage:
+            lines.append(
+                "answers of the language model: {asked:,} ({prompt_tokens:,} tokens of prompts, "
+                "{answer_tokens:,} of answers; {cut:,} cut at the limit), {cached:,} from the "
+                "cache".format(**self.usage)
+            )
+        if self.attempts:
+            lines.append(
+                "accepted: " + ", ".join(f"{n:,} {attempt}" for attempt, n in self.attempts.items())
+            )
         lines += [f"note: {note}" for note in self.notes]
         return lines + [
             f"note: {count:,} rejected, a template instead: {reason}"
             for reason, count in self.fallbacks.items()
         ]
+
+
+class ProfileData:
+    """The training data as profiles see it: plain texts, training items, training reviews.
+
+    Parameters
+    ----------
+    config
+        Who writes which profiles, in what words.
+    interactions
+        Only its training part is read.
+    texts
+        Item texts.
+    reviews
+        Columns ``user``, ``item``, ``review``, or None; those of other than training pairs are
+        ignored.
+    seed
+        Of the items quoted.
+    """
+
+    def __init__(
+        self,
+        config: ProfileConfig,
+        interactions: Interactions,
+        texts: ItemTexts,
+        reviews: pl.DataFrame | None,
+        seed: int,
+    ) -> None:
+        self.config = config
+        self.n_users, self.n_items = interactions.n_users, interactions.n_items
+        self.texts = plain_items(texts)
+        self.trained = training_items(interactions, self.texts, seed)
+        if reviews is not None:
+            reviews = reviews.join(self.trained, on=["user", "item"], how="semi")
+        self.reviews = reviews
+
+    def templates(self) -> tuple[list[str], list[str]]:
+        """The profiles of all users and of all items that no model writes."""
+        users = user_templates(self.trained, self.n_users, self.config.history)
+        return users, item_templates(self.texts)
+
+    def requests(
+        self, users: npt.NDArray[np.int64], items: npt.NDArray[np.int64]
+    ) -> dict[int, Request]:
+        """Ask for some profiles: users by their index, items by theirs after all users.
+
+        Nothing is asked about who has no training item and what has no text.
+        """
+        config = self.config
+        of_users = Wording.read("users", config.user_wording)
+        of_items = Wording.read("items", config.item_wording)
+        asked = user_requests(users, self.trained, self.reviews, config.history, of_users)
+        asked += item_requests(items, self.texts, self.reviews, of_items)
+        names = [*users.tolist(), *(items + self.n_users).tolist()]
+        return {
+            name: one
+            for name, one in zip(names, asked, strict=True)
+            if one.data not in ("", NO_TEXT)
+        }
 
 
 def generate_profiles(
@@ -68,72 +130,65 @@ def generate_profiles(
     reviews: pl.DataFrame | None,
     folder: Path,
     seed: int,
-    language: Callable[[], LanguageModel],
+    writer: Callable[[], Writer],
+    prices: ServerConfig,
+    say: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> ProfileReport:
     """Write ``users.parquet``, ``items.parquet`` and ``report.json`` into ``folder``.
 
     Both tables have the columns ``index``, ``summarization``, ``reasoning``, ``source`` (``llm``,
     ``template`` or ``fallback``) and ``reason`` (why an answer was rejected). Answers are kept in
-    ``answers.jsonl``: after an interruption only the missing ones are asked for.
+    the writer's cache: after an interruption only the missing ones are asked for.
 
     Parameters
     ----------
-    config
-        Who writes which profiles.
-    interactions
-        Only its training part is read.
-    texts
-        Item texts.
-    reviews
-        Columns ``user``, ``item``, ``review``, or None; those of other than training pairs are
-        ignored.
+    config, interactions, texts, reviews
+        See `ProfileData`.
     folder
         An existing folder.
     seed
         Of the items quoted and of the sample that the language model writes.
-    language
-        Gives the language model; called only when it has to write.
+    writer
+        Gives what asks the language model; called only when it has to write.
+    prices
+        Of a server, to estimate the cost.
+    say
+        Called with the estimate, before the first question.
     progress
         Called with a text, how many answers are there, and of how many.
     """
     start = time.perf_counter()
-    texts = plain_items(texts)
-    trained = training_items(interactions, texts, seed)
-    if reviews is not None:
-        reviews = reviews.join(trained, on=["user", "item"], how="semi")
-    templates = {
-        "users": user_templates(trained, interactions.n_users, config.history),
-        "items": item_templates(texts),
-    }
+    data = ProfileData(config, interactions, texts, reviews, seed)
     rng = np.random.default_rng(seed)
     users = _chosen(config.generator, config.llm_sample_users, interactions.n_users, rng)
     items = _chosen(config.generator, config.llm_sample_items, interactions.n_items, rng)
-    requests = {
-        "users": dict(
-            zip(users.tolist(), user_requests(users, trained, reviews, config.history), strict=True)
-        ),
-        "items": dict(zip(items.tolist(), item_requests(items, texts, reviews), strict=True)),
-    }
-    notes = []
-    model = language() if any(requests.values()) else None
-    if model is not None and not model.writes and config.generator == "template":
-        requests = {kind: {} for kind in requests}
-        notes.append("the language model only encodes, so it wrote no sample of profiles")
-    answers, calls = _ask(config, requests, folder / "answers.jsonl", model, progress)
-
-    fallbacks: Counter[str] = Counter()
+    requests = data.requests(users, items)
+    written, usage, notes = Written(), {}, []
+    if requests:
+        asking = writer()
+        if config.generator == "template" and not asking.model.writes:
+            notes.append("the language model only encodes, so it wrote no sample of profiles")
+            requests = {}
+        else:
+            if say is not None:
+                say(estimate(requests, config, asking, prices))
+            written = ask(requests, config, asking, progress)
+            usage = asdict(asking.usage)
+    fallbacks = Counter(written.reasons.values())
     counts = {}
-    for kind, written in templates.items():
-        table = _table(written, requests[kind], answers[kind])
+    first = 0
+    for kind, texts_of_kind in zip(("users", "items"), data.templates(), strict=True):
+        table = _table(texts_of_kind, written, first)
         table.write_parquet(folder / f"{kind}.parquet")
         counts[kind] = dict(sorted(Counter(table["source"].to_list()).items()))
-        fallbacks.update(table["reason"].drop_nulls().to_list())
+        first += len(texts_of_kind)
     report = ProfileReport(
         users=counts["users"],
         items=counts["items"],
         fallbacks=dict(sorted(fallbacks.items())),
-        calls=calls,
+        attempts=written.attempts,
+        usage=usage,
         seconds=round(time.perf_counter() - start, 3),
         notes=notes,
     )
@@ -150,60 +205,20 @@ def _chosen(
     return np.sort(rng.choice(total, size=min(sample, total), replace=False))
 
 
-def _ask(
-    config: ProfileConfig,
-    requests: dict[str, dict[int, Request]],
-    path: Path,
-    model: LanguageModel | None,
-    progress: Progress | None,
-) -> tuple[dict[str, dict[int, str]], int]:
-    """Get an answer to every request, by kind and index, and count those asked for now."""
-    if model is None or not any(requests.values()):
-        return {kind: {} for kind in requests}, 0
-    schema = answer_schema(config.max_new_tokens)
-    kept = AnswerFile(path)
-    keys = {
-        kind: {
-            index: answer_key(request.prompt, schema, model.name, config.max_new_tokens)
-            for index, request in of_kind.items()
-        }
-        for kind, of_kind in requests.items()
-    }
-    missing = {
-        key: requests[kind][index].prompt
-        for kind, of_kind in keys.items()
-        for index, key in of_kind.items()
-        if key not in kept
-    }
-    written = model.generate_json(
-        list(missing.values()),
-        schema,
-        max_new_tokens=config.max_new_tokens,
-        batch_size=config.batch_size,
-    )
-    for done, (key, answer) in enumerate(zip(missing, written, strict=True), start=1):
-        kept.add(key, answer)
-        if progress is not None:
-            progress("profiles by the language model", done, len(missing))
-    found = {
-        kind: {index: kept[key] for index, key in of_kind.items()} for kind, of_kind in keys.items()
-    }
-    return found, len(missing)
+def _table(templates: list[str], written: Written, first: int) -> pl.DataFrame:
+    """Lay the accepted answers over the templates; a rejected one leaves its reason.
 
-
-def _table(
-    templates: list[str], requests: dict[int, Request], answers: dict[int, str]
-) -> pl.DataFrame:
-    """Lay the accepted answers over the templates; a rejected one leaves its reason."""
+    ``first`` is the number that the request about index 0 has, or would have.
+    """
     overlaid: list[tuple[int, str, str, str, str | None]] = []
-    for index, request in requests.items():
-        try:
-            profile = parse(answers[index])
-            check_grounded(profile, request.data, request.wording.example)
-        except RejectedAnswerError as error:
-            overlaid.append((index, templates[index], "", "fallback", str(error)))
-        else:
-            overlaid.append((index, profile.summarization, profile.reasoning, "llm", None))
+    here = range(first, first + len(templates))
+    for name, profile in written.profiles.items():
+        if name in here:
+            row = (name - first, profile.summarization, profile.reasoning, "llm", None)
+            overlaid.append(row)
+    for name, reason in written.reasons.items():
+        if name in here:
+            overlaid.append((name - first, templates[name - first], "", "fallback", reason))
     plain = pl.DataFrame(
         {"index": np.arange(len(templates)), "summarization": templates}, schema_overrides=COLUMNS
     ).with_columns(reasoning=pl.lit(""), source=pl.lit("template"), reason=pl.lit(None, pl.String))

@@ -59,15 +59,17 @@ def answer_schema(max_new_tokens: int) -> dict[str, Any]:
 
 
 def parse(answer: str) -> Profile:
-    """Read an answer.
+    """Read an answer; words and fences around its braces are passed over.
 
     Raises
     ------
     RejectedAnswerError
         When it is not a complete profile, has more than `MAX_WORDS` words, or goes in circles.
     """
+    # a model that is not held to the schema puts its JSON into a sentence, or a block of Markdown
+    braces = answer[answer.find("{") : answer.rfind("}") + 1]
     try:
-        profile = Profile.model_validate_json(answer)
+        profile = Profile.model_validate_json(braces)
     except ValidationError:
         raise RejectedAnswerError("not a complete profile in JSON") from None
     profile = Profile(

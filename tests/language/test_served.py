@@ -1,0 +1,235 @@
+"""Models behind a server that answers late, wrongly, or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("openai", reason="needs the served extra")
+
+from hnlmrec.config import LanguageConfig, ServerConfig
+from hnlmrec.errors import ModelError
+from hnlmrec.language.served import ServedLanguageModel, without_lengths
+from hnlmrec.language.writer import Writer
+from openai_server import FakeServer, serve, vector_of
+
+PROMPTS = [[{"role": "user", "content": f"question {number}"}] for number in range(6)]
+SCHEMA = {
+    "type": "object",
+    "properties": {"said": {"type": "string", "minLength": 1, "maxLength": 9}},
+    "required": ["said"],
+    "additionalProperties": False,
+}
+KEY = "sk-very-secret-0123456789"
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+
+
+@pytest.fixture
+def server() -> Iterator[Callable[..., FakeServer]]:
+    """Start a server; it stops when the test ends."""
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(serve(**settings))
+
+
+def model(fake: FakeServer, **settings: object) -> ServedLanguageModel:
+    settings = {"base_url": fake.url, "timeout": 5, "retries": 3, **settings}
+    return ServedLanguageModel("some/model", ServerConfig(**settings))
+
+
+def ask(served: ServedLanguageModel, prompts=PROMPTS, tokens: int = 20) -> dict[int, str]:
+    answers = served.generate_json(prompts, SCHEMA, max_new_tokens=tokens, batch_size=1)
+    return {place: answer.text for place, answer in answers}
+
+
+EXPECTED = {n: json.dumps({"said": f"question {n}"}) for n in range(6)}
+
+
+def test_every_prompt_is_answered_once_with_its_schema(server) -> None:
+    fake = server()
+    answers = dict(model(fake).generate_json(PROMPTS, SCHEMA, max_new_tokens=20, batch_size=1))
+    assert {place: answer.text for place, answer in answers.items()} == EXPECTED
+    assert all(answer.whole for answer in answers.values())
+    assert {answer.prompt_tokens for answer in answers.values()} == {11}
+    assert len(fake.requests) == 6
+    for request in fake.requests:
+        assert request["model"] == "some/model"
+        assert request["max_tokens"] == 20
+        assert request["temperature"] == 0
+        assert request["response_format"]["json_schema"]["schema"] == SCHEMA
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"response_format": "json_object"}, {"response_format": {"type": "json_object"}}),
+        ({"response_format": "text"}, {}),
+        ({"limit_key": "max_completion_tokens"}, {"max_completion_tokens": 20}),
+    ],
+)
+def test_a_request_says_what_the_configuration_does(server, settings, expected) -> None:
+    fake = server()
+    ask(model(fake, temperature=None, **settings), PROMPTS[:1])
+    (request,) = fake.requests
+    assert request.items() >= expected.items()
+    assert "temperature" not in request
+    assert ("response_format" in request) == (settings.get("response_format") != "text")
+
+
+def test_lengths_are_left_out_for_those_who_refuse_them(server) -> None:
+    fake = server()
+    ask(model(fake, response_format="json_schema_subset"), PROMPTS[:1])
+    sent = fake.requests[0]["response_format"]["json_schema"]["schema"]
+    assert sent == without_lengths(SCHEMA)
+    assert sent["properties"] == {"said": {"type": "string"}}
+
+
+def test_requests_run_together_but_not_too_many(server) -> None:
+    fake = server(seconds=0.1)
+    assert ask(model(fake, concurrency=3)) == EXPECTED
+    assert fake.most_at_once == 3
+
+
+@pytest.mark.parametrize(
+    "fault", ["429", "500", "503", "slow", "drop", "cut", "malformed", "page", "empty", "wait0.01"]
+)
+def test_a_request_that_fails_for_a_while_is_repeated(server, fault: str) -> None:
+    fake = server(faults=[fault] * 2)
+    assert ask(model(fake, timeout=1), PROMPTS[:2]) == {n: EXPECTED[n] for n in range(2)}
+    assert len(fake.requests) == 4
+
+
+def test_the_server_s_own_pause_is_kept(server) -> None:
+    fake = server(faults=["wait0.5"])
+    ask(model(fake), PROMPTS[:1])
+    first, second = fake.times
+    assert second - first >= 0.5
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("401 Incorrect key " + KEY, "refuses the key.*environment variable MY_KEY"),
+        ("403", "refuses the key"),
+        ("404", "knows no model 'some/model'"),
+        ("400 maxLength is not permitted", "maxLength is not permitted.*response_format"),
+        ("400 what is " + KEY, r"what is \*\*\*"),
+        ("429", "refuses more requests.*concurrency"),
+        ("500", "refuses the request"),
+        ("drop", "does not answer.*base_url"),
+        ("slow", "does not answer.*timeout"),
+        ("malformed", "no answer of the OpenAI kind"),
+        ("page", "no answer of the OpenAI kind"),
+        ("empty", "no answer of the OpenAI kind"),
+    ],
+)
+def test_what_fails_for_good_is_explained_without_the_key(
+    server, monkeypatch: pytest.MonkeyPatch, fault: str, said: str
+) -> None:
+    monkeypatch.setenv("MY_KEY", KEY)
+    fake = server(faults=[fault] * 99)
+    served = model(fake, key_variable="MY_KEY", retries=1, timeout=1)
+    with pytest.raises(ModelError, match=said) as caught:
+        ask(served, PROMPTS[:1])
+    assert fake.url in str(caught.value)
+    assert KEY not in str(caught.value)
+    assert fake.headers[0]["authorization"] == f"Bearer {KEY}"
+
+
+def test_a_server_that_is_not_there_is_named() -> None:
+    served = ServedLanguageModel("m", ServerConfig(base_url="http://127.0.0.1:9/v1", retries=0))
+    with pytest.raises(ModelError, match=r"127\.0\.0\.1:9.*does not answer"):
+        ask(served, PROMPTS[:1])
+
+
+def test_neither_address_nor_key_is_named() -> None:
+    with pytest.raises(ModelError, match="OPENAI_API_KEY"):
+        ask(ServedLanguageModel("m", ServerConfig()), PROMPTS[:1])
+
+
+def test_the_address_may_come_from_the_environment(server, monkeypatch) -> None:
+    fake = server()
+    monkeypatch.setenv("OPENAI_BASE_URL", fake.url)
+    assert ask(ServedLanguageModel("m", ServerConfig()), PROMPTS[:1]) == {0: EXPECTED[0]}
+
+
+def test_answers_under_way_when_one_fails_are_not_lost(server) -> None:
+    fake = server(seconds=0.05, faults=["", "400 no", "", ""])
+    served = model(fake, concurrency=3, retries=0)
+    came = {}
+    with pytest.raises(ModelError):
+        for place, answer in served.generate_json(PROMPTS, SCHEMA, max_new_tokens=20, batch_size=1):
+            came[place] = answer.text
+    assert len(came) == len(fake.requests) - 1 >= 2
+    assert came.items() <= EXPECTED.items()
+
+
+def test_an_answer_at_the_limit_is_cut(server) -> None:
+    ((_, answer),) = model(server()).generate_json(
+        PROMPTS[:1], SCHEMA, max_new_tokens=1, batch_size=1
+    )
+    assert not answer.whole
+    assert answer.answer_tokens == 1
+
+
+def test_texts_become_vectors_in_order(server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hnlmrec.language.served._TEXTS_A_REQUEST", 3)
+    fake = server(faults=["500", "empty"])
+    texts = [f"text{'a' * n}" for n in range(8)]
+    served = model(fake)
+    assert served.encode(texts).tolist() == [vector_of(text) for text in texts]
+    assert served.width == 2
+    assert served.encode([]).shape == (0, 2)
+    assert all(len(request["input"]) <= 3 for request in fake.requests)
+
+
+def test_a_writer_asks_the_server_once_and_goes_on_after_a_failure(server, tmp_path: Path) -> None:
+    fake = server(faults=["", "", "400 stop"])
+    language = LanguageConfig(
+        model="openai:some/model",
+        answers=tmp_path / "answers.sqlite",
+        server=ServerConfig(base_url=fake.url, concurrency=1, retries=0),
+    )
+
+    def run(writer: Writer) -> dict[int, str]:
+        written = writer.ask(PROMPTS, SCHEMA, max_new_tokens=20, batch_size=1)
+        return {place: answer.text for place, answer in written}
+
+    with pytest.raises(ModelError):
+        run(Writer.of(language))
+    writer = Writer.of(language)
+    assert run(writer) == EXPECTED
+    assert len(fake.requests) == 3 + 4
+    assert (writer.usage.asked, writer.usage.cached) == (4, 2)
+    assert writer.usage.prompt_tokens == 44
+    # another place of the same model needs no new answers; another format might give others
+    moved = language.model_copy(
+        update={"server": language.server.model_copy(update={"base_url": "http://127.0.0.1:9/v1"})}
+    )
+    assert run(Writer.of(moved)) == EXPECTED
+    assert KEY not in (tmp_path / "answers.sqlite").read_bytes().decode("latin-1")
+
+
+def test_equal_prompts_are_asked_once_and_empty_answers_not_kept(server, tmp_path: Path) -> None:
+    fake = server(reply=lambda messages: "")
+    language = LanguageConfig(
+        model="openai:m",
+        answers=tmp_path / "answers.sqlite",
+        server=ServerConfig(base_url=fake.url),
+    )
+    for _ in range(2):
+        written = Writer.of(language).ask(PROMPTS[:1] * 3, SCHEMA, max_new_tokens=20, batch_size=1)
+        assert sorted((place, answer.text) for place, answer in written) == [
+            (0, ""), (1, ""), (2, ""),
+        ]  # fmt: skip
+    assert len(fake.requests) == 2
