@@ -72,6 +72,21 @@ def _train(
     return TrainedModel.load(folder)
 
 
+def test_the_report_says_where_synthesised_negatives_stand(
+    interactions: Interactions, tmp_path: Path
+) -> None:
+    language = _language(interactions, tmp_path / "store")
+    report = train(_config(SEMANTIC), interactions, 0, language, tmp_path)
+    measured = [row for row in report.history if "hard_rank" in row]
+    assert [row["epoch"] for row in measured] == [2, 4, 6]
+    best = next(row for row in measured if row["epoch"] == report.best_epoch)
+    assert report.geometry.items() <= best.items()
+    assert any("effective rank" in line for line in report.lines())
+    plain = train(_config(), interactions, 0, None, tmp_path / "plain")
+    assert plain.geometry == {}
+    assert len(plain.lines()) == 1
+
+
 @pytest.mark.parametrize("backbone", ["mf", "lightgcn"])
 def test_training_learns_and_keeps_the_epoch_best_on_validation(
     backbone: str, interactions: Interactions, tmp_path: Path

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from pydantic import BaseModel
 from torch import Tensor
@@ -23,12 +24,14 @@ from hnlmrec.synthesis.model import HardNegativeModel
 from hnlmrec.synthesis.pairs import PairSampler
 from hnlmrec.synthesis.query import QueryEncoder, Segments
 from hnlmrec.synthesis.supervision import Supervision
+from hnlmrec.synthesis.targets import TargetReport, describe_targets
 from hnlmrec.synthesis.task import Phase, Progress, Task
 from hnlmrec.synthesis.vectors import VectorTable
 
 ITEM_VECTORS, USER_STATES, ITEM_STATES = "untuned_items", "user_states", "item_states"
 _CHUNK = 256
 _CENTRE_USERS = 64
+_DESCRIBED_PAIRS = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,16 +45,18 @@ class SynthesisInputs:
 
 
 class FinetuneReport(BaseModel):
-    """How fine-tuning went, by phase, and its seconds."""
+    """What kind of items it was shown, how it went by phase, and its seconds."""
 
     phases: dict[str, Phase]
     seconds: dict[str, float]
+    targets: TargetReport | None = None
 
     def lines(self) -> list[str]:
         """What to print."""
         spent = ", ".join(f"{name} {value:.0f} s" for name, value in self.seconds.items())
         rows = [f"{name} (held-out training pairs): {p.line()}" for name, p in self.phases.items()]
-        return [*rows, f"time: {spent}"]
+        described = self.targets.lines() if self.targets else []
+        return [*described, *rows, f"time: {spent}"]
 
 
 def finetune(
@@ -85,6 +90,7 @@ def finetune(
         seed,
         folder / "log.jsonl",
     )
+    report.targets = _describe(task, inputs, item_vectors, seed)
     checkpoint = folder / "lora.checkpoint"
     report.phases["lora"] = tune_language_model(task, model, checkpoint, progress)
     report.seconds["lora"] = meter.seconds()
@@ -102,6 +108,16 @@ def finetune(
     write_atomically(folder / "report.json", report.model_dump_json(indent=1).encode())
     checkpoint.unlink(missing_ok=True)
     return report
+
+
+def _describe(task: Task, inputs: SynthesisInputs, item_vectors: Tensor, seed: int) -> TargetReport:
+    """Describe the targets of some training pairs."""
+    index = task.pairs.any(_DESCRIBED_PAIRS, np.random.default_rng(seed))
+    users, items = task.pairs.pairs(index)
+    return describe_targets(
+        users, items, task.targets(users, items, 0), inputs.view, item_vectors,
+        inputs.interactions, torch.Generator().manual_seed(seed),
+    )  # fmt: skip
 
 
 def load_item_vectors(folder: Path) -> Tensor:

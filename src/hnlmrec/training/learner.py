@@ -78,6 +78,7 @@ class Learner(nn.Module):
         # in a tuple: what has state is registered once, below
         self._sampler = (sampler,)
         self.sampler_state = nn.ModuleList(one for one in chain if isinstance(one, nn.Module))
+        self.semantic = next((one for one in chain if isinstance(one, Semantic)), None)
         self.needs_layers = any(getattr(one, "needs_layers", False) for one in chain)
         self.alignment = alignment
         self.config = config

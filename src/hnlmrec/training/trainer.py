@@ -19,6 +19,7 @@ from hnlmrec.errors import HnlmrecError
 from hnlmrec.evaluation.evaluate import recall_at
 from hnlmrec.negatives.protocol import EmbeddingView
 from hnlmrec.training.checkpoint import State, read_checkpoint, write_checkpoint
+from hnlmrec.training.collapse import MEASURES, geometry_lines, hard_negative_geometry
 from hnlmrec.training.learner import LanguageArtefacts, Learner, build_learner, epoch_batches
 from hnlmrec.training.model import TrainedModel
 from hnlmrec.training.optimizer import LazyAdam, build_optimizer
@@ -30,7 +31,7 @@ _STOPPING_K = 20
 
 
 class TrainReport(BaseModel):
-    """How a training run went."""
+    """How a training run went; ``geometry`` is that of synthesised negatives at the best epoch."""
 
     best_epoch: int
     epochs: int
@@ -39,6 +40,7 @@ class TrainReport(BaseModel):
     pairs_trained: int
     seconds_per_epoch: float
     history: list[dict[str, float]]
+    geometry: dict[str, float] = {}
 
     def lines(self) -> list[str]:
         """What to print."""
@@ -52,7 +54,7 @@ class TrainReport(BaseModel):
                 f"{self.missing_negatives:,} of {self.pairs_trained:,} pairs trained had no "
                 "synthesised negative and used the base sampler's alone"
             )
-        return lines
+        return lines + geometry_lines(self.geometry)
 
 
 def train(
@@ -101,7 +103,7 @@ def train(
         if epoch % limits.evaluate_every == 0 or epoch == limits.epochs:
             with torch.no_grad():
                 recall = recall_at(learner.view(), interactions, "valid", _STOPPING_K)
-            row["valid_recall"] = recall
+            row |= {"valid_recall": recall, **hard_negative_geometry(learner, interactions, seed)}
             if recall > facts["best"]:
                 best = {name: value.clone() for name, value in learner.state_dict().items()}
                 facts |= {"best": recall, "best_epoch": epoch}
@@ -213,6 +215,7 @@ def _stale(facts: dict[str, Any], limits: TrainingConfig) -> bool:
 
 def _report(facts: dict[str, Any], interactions: Interactions) -> TrainReport:
     epochs = facts["epoch"]
+    best = facts["history"][facts["best_epoch"] - 1]
     return TrainReport(
         best_epoch=facts["best_epoch"],
         epochs=epochs,
@@ -221,4 +224,5 @@ def _report(facts: dict[str, Any], interactions: Interactions) -> TrainReport:
         pairs_trained=interactions.train.nnz * epochs,
         seconds_per_epoch=facts["seconds"] / max(epochs, 1),
         history=facts["history"],
+        geometry={name: best[name] for name in MEASURES if name in best},
     )
