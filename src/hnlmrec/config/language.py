@@ -54,8 +54,10 @@ class LanguageConfig(Section):
         "answers.sqlite in $HNLMREC_CACHE or ~/.cache/hnlmrec",
     )
     server: ServerConfig = ServerConfig()
-    dtype: Literal["auto", "bfloat16", "float32"] = Field(
-        "auto", description="auto: bfloat16 where the device computes in it, else float32"
+    dtype: Literal["auto", "bfloat16", "float32", "4bit"] = Field(
+        "auto",
+        description="auto: bfloat16 where the device computes in it, else float32; 4bit: weights "
+        "in NF4 by bitsandbytes, for models that do not fit otherwise",
     )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
     batch_tokens: int = Field(1024, ge=64, description="token budget of an encoding batch")

@@ -57,7 +57,7 @@ class LocalLanguageModel:
             if any(name.endswith("ForCausalLM") for name in settings.architectures or ()):
                 kind = transformers.AutoModelForCausalLM
             network = kind.from_pretrained(
-                folder, dtype=pick_dtype(config.dtype, device), use_safetensors=True
+                folder, use_safetensors=True, **_precision(config.dtype, device)
             )
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
@@ -70,7 +70,7 @@ class LocalLanguageModel:
             # padding is masked everywhere, so any token will do
             tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
         return cls(
-            network.to(device).eval(),
+            network.eval(),
             tokenizer,
             batch_tokens=config.batch_tokens,
             max_tokens=config.max_tokens,
@@ -156,6 +156,18 @@ class LocalLanguageModel:
         from hnlmrec.language.constrained import ConstrainedGenerator
 
         return ConstrainedGenerator(self.network, self.tokenizer)
+
+
+def _precision(name: str, device: torch.device) -> dict[str, Any]:
+    """How transformers is to hold the weights, and where."""
+    if name != "4bit":
+        return {"dtype": pick_dtype(name, device), "device_map": {"": device}}
+    require("bitsandbytes", extra="quantised")
+    dtype = pick_dtype("auto", device)
+    packed = require("transformers").BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
+    )
+    return {"dtype": dtype, "device_map": {"": device}, "quantization_config": packed}
 
 
 def mean_pool(states: Tensor, mask: Tensor) -> Tensor:
