@@ -42,7 +42,12 @@ class RunConfig(Section):
     run: Path = Field(Path("runs/movielens-100k"), description="the folder of all artefacts")
     seed: int = Field(0, description="seed of profiles, fine-tuning and synthesis")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="a training run a seed")
-    threads: int = Field(0, ge=0, description="threads of torch; 0: one for each core")
+    threads: int = Field(
+        0,
+        ge=0,
+        description="threads of torch; 0: one for each core. Compiled loops take as many of them "
+        "as a short trial finds worth while",
+    )
     data: DataConfig = DataConfig()
     language: LanguageConfig = LanguageConfig()
     profile: ProfileConfig = ProfileConfig()
