@@ -10,8 +10,8 @@ import pytest
 
 pytest.importorskip("openai", reason="needs the served extra")
 
-from hnlmrec.config import LanguageConfig, ServerConfig
-from hnlmrec.errors import ModelError
+from hnlmrec.config import LanguageConfig, RunConfig, ServerConfig
+from hnlmrec.errors import ConfigError, ModelError
 from hnlmrec.language.served import ServedLanguageModel, without_lengths
 from hnlmrec.language.writer import Writer
 from openai_server import FakeServer, serve, vector_of
@@ -124,6 +124,8 @@ def test_the_server_s_own_pause_is_kept(server) -> None:
         ("404", "knows no model 'some/model'"),
         ("400 maxLength is not permitted", "maxLength is not permitted.*response_format"),
         ("400 what is " + KEY, r"what is \*\*\*"),
+        # a key at the end of what is shown of a long message
+        ("400 " + "x" * 220 + KEY, r"x\*\*\*"),
         ("429", "refuses more requests.*concurrency"),
         ("500", "refuses the request"),
         ("drop", "does not answer.*base_url"),
@@ -144,6 +146,14 @@ def test_what_fails_for_good_is_explained_without_the_key(
     assert fake.url in str(caught.value)
     assert KEY not in str(caught.value)
     assert fake.headers[0]["authorization"] == f"Bearer {KEY}"
+
+
+def test_a_password_in_the_address_is_refused_without_showing_it() -> None:
+    tree = {"language": {"server": {"base_url": "http://me:hidden@host:8000/v1"}}}
+    with pytest.raises(ConfigError, match=r"language\.server\.base_url.*key_variable") as caught:
+        RunConfig.from_dict(tree)
+    assert "hidden" not in str(caught.value)
+    assert ServerConfig(base_url="http://host/v1/@me").base_url is not None
 
 
 def test_a_server_that_is_not_there_is_named() -> None:

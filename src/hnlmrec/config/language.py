@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from hnlmrec.config.data import Share
 from hnlmrec.config.section import Section
@@ -37,6 +37,16 @@ class ServerConfig(Section):
     temperature: float | None = Field(0, ge=0, description="null: the server's own")
     price_prompt: float = Field(0, ge=0, description="of a million tokens, to estimate the cost")
     price_answer: float = Field(0, ge=0, description="likewise for the tokens of answers")
+
+    @field_validator("base_url")
+    @classmethod
+    def _no_secret_in_the_address(cls, base_url: str | None) -> str | None:
+        if base_url is not None and "@" in base_url.split("//")[-1].split("/")[0]:
+            raise ValueError(
+                "an address with a password would be saved with the run; put the key into the "
+                "environment variable that key_variable names"
+            )
+        return base_url
 
 
 class LanguageConfig(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from hnlmrec.errors import ConfigError
 
 _TAGS = {"id_based", "semantic", "plugin", *SAMPLER_NAMES, *LOSS_NAMES}
 MEND = "change these keys; `hnlmrec init` writes a config with every key explained"
+
+# of an address; errors end up in logs
+_PASSWORD = re.compile(r"//[^/@\s]*@")
 
 
 def merge(base: dict[str, Any], over: dict[str, Any] | None) -> dict[str, Any]:
@@ -64,6 +68,7 @@ def explain(error: ValidationError) -> str:
             reason = "there is no such key"
         given = item.get("input")
         shown = "" if isinstance(given, dict) else f" (given: {given!r})"
+        shown = _PASSWORD.sub("//***@", shown)
         lines.append(f"{key}: {reason}{shown}")
     return "; ".join(lines)
 

@@ -189,7 +189,7 @@ class ServedLanguageModel:
             what = f"the server does not answer ({error})"
             mend = f"see language.server.base_url and language.server.timeout; then {kept}"
         elif isinstance(error, api.APIStatusError):
-            said = str(error)[:_LONGEST_MESSAGE].replace(self._key(), "***")
+            said = str(error).replace(self._key(), "***")[:_LONGEST_MESSAGE]
             what = f"the server refuses the request ({said})"
             mend = (
                 "for what it does not know there are response_format, limit_key and temperature "
