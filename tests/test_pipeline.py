@@ -14,6 +14,7 @@ from rich.console import Console
 from hnlmrec.config import RunConfig
 from hnlmrec.errors import ArtifactError, ConfigError
 from hnlmrec.pipeline import Pipeline
+from hnlmrec.profiles.wording import Wording
 from hnlmrec.reporting import Reporter
 from hnlmrec.studies.examples import examples
 from synthetic import N_USERS, small_config, small_tree, write_files
@@ -192,6 +193,27 @@ def test_the_same_data_at_another_place_and_time_redoes_no_training(tmp_path: Pa
     assert "> prepare" in printed
     assert "= train/dns-seed0: up to date" in printed
     assert "= compare: up to date" in printed
+
+
+def test_another_wording_redoes_what_depends_on_profiles(small_data: Path, tmp_path: Path) -> None:
+    wording = tmp_path / "items.yaml"
+    config = small_config(
+        small_data,
+        Path("none"),
+        tmp_path / "run",
+        profile={"llm_sample_users": 0, "llm_sample_items": 0, "item_wording": str(wording)},
+    )
+    keys = []
+    for question in ("What is it?", "What is it?", "Who would like it?"):
+        text = Wording.read("items").model_copy(update={"question": question}).model_dump_json()
+        wording.write_text(text)
+        pipeline = Pipeline(config, Reporter(Console(file=io.StringIO())))
+        pipeline.run(["prepare"])
+        keys.append({name: pipeline.key(name) for name in ("profile", "finetune", "pretrain")})
+    assert keys[0] == keys[1]
+    assert keys[1]["profile"] != keys[2]["profile"]
+    assert keys[1]["finetune"] != keys[2]["finetune"]
+    assert keys[1]["pretrain"] == keys[2]["pretrain"]
 
 
 def test_an_unknown_stage_is_named(small_data: Path, tmp_path: Path) -> None:

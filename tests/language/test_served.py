@@ -221,6 +221,7 @@ def test_a_writer_asks_the_server_once_and_goes_on_after_a_failure(server, tmp_p
     assert run(writer) == EXPECTED
     assert len(fake.requests) == 3 + 4
     assert (writer.usage.asked, writer.usage.cached) == (4, 2)
+    assert writer.cache.summary()["hits"].to_list() == [2]
     assert writer.usage.prompt_tokens == 44
     # another place of the same model needs no new answers; another format might give others
     moved = language.model_copy(

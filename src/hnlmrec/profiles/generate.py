@@ -169,7 +169,6 @@ def generate_profiles(
         asking = writer()
         if config.generator == "template" and not asking.model.writes:
             notes.append("the language model only encodes, so it wrote no sample of profiles")
-            requests = {}
         else:
             if say is not None:
                 say(estimate(requests, config, asking, prices))
