@@ -49,6 +49,7 @@ class Contestant:
 TRAINING = (
     Contestant("hnlmrec-mf", "hnlmrec"),
     Contestant("hnlmrec-mf-lazy", "hnlmrec", model="mf lazy"),
+    Contestant("hnlmrec-mf-adagrad", "hnlmrec", model="mf adagrad"),
     Contestant("hnlmrec-mf-lazy-dns16", "hnlmrec", model="mf lazy dns16"),
     Contestant("recbole-mf", "recbole"),
     Contestant("implicit-mf", "implicit"),
@@ -142,7 +143,7 @@ class Bench:
             data = f"{SYNTHETIC}{n}"
             folder = self.root / f"scale-{n}"
             provide(data, folder, self.options.seed)
-            for model in ("mf", "mf lazy", "lightgcn"):
+            for model in ("mf", "mf lazy", "mf adagrad", "lightgcn"):
                 line = self._measure(
                     data,
                     Contestant(f"hnlmrec-{model.replace(' ', '-')}", "hnlmrec", "scale", model),

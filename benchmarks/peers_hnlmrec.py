@@ -54,6 +54,9 @@ def start(job: Job, interactions: Interactions) -> tuple[Learner, torch.optim.Op
     backbone, *variants = job.model.split()
     if "lazy" in variants:
         training["optimizer"] = "lazy_adam"
+    if "adagrad" in variants:
+        # its steps are of one triple, so defaults for batches under Adam do not fit
+        training = {"lr": 0.1, "l2": 0.03} | training | {"optimizer": "adagrad"}
     sampler = {"name": "dns", "candidates": 16} if "dns16" in variants else {"name": "uniform"}
     config = ModelConfig.model_validate(
         {

@@ -11,7 +11,7 @@ functions only: after a change in ``vectors.py`` or ``compiled.py``, delete the 
 from hnlmrec.kernels.adam import adam_step
 from hnlmrec.kernels.batch import BatchGraph, batch_graph
 from hnlmrec.kernels.draws import draw_free, interacted_in
-from hnlmrec.kernels.epoch import bpr_steps
+from hnlmrec.kernels.epoch import bpr_steps, bpr_triples
 from hnlmrec.kernels.pairs import (
     bpr_gradient,
     pair_scores,
@@ -28,6 +28,7 @@ __all__ = [
     "batch_graph",
     "bpr_gradient",
     "bpr_steps",
+    "bpr_triples",
     "draw_free",
     "interacted_in",
     "pair_scores",

@@ -1,4 +1,4 @@
-"""Many steps of matrix factorisation with BPR, uniform negatives and lazy Adam in one call."""
+"""Many steps of matrix factorisation with BPR and uniform negatives in one call."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def bpr_steps(
     betas: tuple[float, float],
     epsilon: float,
 ) -> tuple[float, float]:
-    """Do what as many steps do one by one, up to rounding, on the CPU and in one thread.
+    """Do what as many steps of lazy Adam do, up to rounding, on the CPU and in one thread.
 
     A step on a small batch is shorter than the calls that it is made of.
 
@@ -64,3 +64,48 @@ def bpr_steps(
         keep_mean, keep_square, np.float32(epsilon), ranking, norms,
     )  # fmt: skip
     return float(ranking.sum()), float(norms.sum())
+
+
+def bpr_triples(
+    users: Tensor,
+    positives: Tensor,
+    negatives: Tensor,
+    l2: float,
+    table: Tensor,
+    squares: Tensor,
+    n_items: int,
+    rate: float,
+    epsilon: float,
+) -> tuple[float, float]:
+    """Do one step of row-wise Adagrad after another on one triple each, in one thread.
+
+    Parameters
+    ----------
+    users, positives
+        The pairs, int64 ``[P]``.
+    negatives
+        Of each pair, int64 ``[P, N]``: as many steps.
+    l2
+        Weight of half the squared norms of a triple's rows.
+    table
+        Float32 ``[n_users + n_items, D]``, contiguous: changed in place.
+    squares
+        The sum of the mean squares of each row's gradients, float32 ``[n_users + n_items]``:
+        changed in place.
+    n_items
+        Items; they are the last rows.
+    rate, epsilon
+        A row moves by ``rate / (sqrt(square) + epsilon)`` times its gradient.
+
+    Returns
+    -------
+    tuple[float, float]
+        BPR and L2, each summed over the triples.
+    """
+    from hnlmrec.kernels.compiled_triples import bpr_triples as compiled
+
+    ranking, norms = compiled(
+        array(users), array(positives), array(negatives), len(table) - n_items, np.float32(l2),
+        array(table), array(squares), np.float32(rate), np.float32(epsilon),
+    )  # fmt: skip
+    return float(ranking), float(norms)

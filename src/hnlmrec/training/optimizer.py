@@ -10,6 +10,9 @@ from torch import nn
 
 from hnlmrec.errors import ConfigError
 from hnlmrec.kernels import adam_step
+from hnlmrec.kernels.threads import on_cpu
+from hnlmrec.losses.pairwise import Bpr
+from hnlmrec.negatives import Uniform
 from hnlmrec.training.learner import Learner
 
 
@@ -60,18 +63,49 @@ class LazyAdam(torch.optim.Optimizer):
         return [group["lr"] * math.sqrt(1 - beta_square**step) / (1 - beta**step) for step in steps]
 
 
+class RowwiseAdagrad(torch.optim.Optimizer):
+    """Adagrad with one number a row instead of one a parameter, for steps of one triple each.
+
+    With ``g`` the gradient of a row: ``G += mean(g ** 2)``, ``row -= lr / (sqrt(G) + epsilon) g``.
+    Adagrad: Duchi, Hazan and Singer, JMLR 2011; one number a row, for large embedding tables:
+    FBGEMM's ``EXACT_ROWWISE_ADAGRAD``. `hnlmrec.training.whole_epoch` does its steps.
+
+    Parameters
+    ----------
+    table
+        The only parameter, float32 ``[R, D]``.
+    lr
+        Learning rate.
+    """
+
+    EPSILON = 1e-8
+
+    def __init__(self, table: nn.Parameter, lr: float) -> None:
+        super().__init__([table], {"lr": lr})
+        self.state[table] = {"sum": torch.zeros(len(table))}
+
+
 def build_optimizer(learner: Learner) -> torch.optim.Optimizer:
     """The optimiser that the learner's configuration names, over its parameters.
 
     Raises
     ------
     ConfigError
-        If lazy Adam is asked for where a step touches all rows or needs autograd.
+        If lazy Adam is asked for where a step touches all rows or needs autograd, or Adagrad
+        where steps on single triples cannot be compiled.
     """
     training = learner.config.training
     if training.optimizer == "adam":
         # one pass over the parameters instead of a dozen
         return torch.optim.Adam(learner.parameters(), lr=training.lr, fused=True)
+    if training.optimizer == "adagrad":
+        if not is_plain_mf(learner):
+            raise ConfigError(
+                "adagrad needs mf with uniform negatives, bpr and no alignment, on a CPU",
+                where="training.optimizer",
+                mend="set it to adam, or the others to these",
+            )
+        return RowwiseAdagrad(learner.backbone.table, training.lr)
     direct = learner.direct
     if direct is None or not direct.scores_by_table:
         raise ConfigError(
@@ -81,3 +115,14 @@ def build_optimizer(learner: Learner) -> torch.optim.Optimizer:
             mend="set it to adam, or backbone.name to mf and the others to such",
         )
     return LazyAdam(learner.backbone.table, training.lr)
+
+
+def is_plain_mf(learner: Learner) -> bool:
+    """Whether a learner is BPR of a table with uniform negatives, on a CPU."""
+    return (
+        learner.direct is not None
+        and learner.direct.scores_by_table
+        and type(learner.sampler) is Uniform
+        and type(learner.ranking_loss) is Bpr
+        and on_cpu(learner.backbone.table)
+    )

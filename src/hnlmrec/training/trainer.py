@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel
+from torch import Tensor
 
 from hnlmrec.artifacts import write_atomically
 from hnlmrec.config import BackboneConfig, ModelConfig, TrainingConfig
@@ -22,7 +23,7 @@ from hnlmrec.training.checkpoint import State, read_checkpoint, write_checkpoint
 from hnlmrec.training.collapse import MEASURES, geometry_lines, hard_negative_geometry
 from hnlmrec.training.learner import LanguageArtefacts, Learner, build_learner, epoch_batches
 from hnlmrec.training.model import TrainedModel
-from hnlmrec.training.optimizer import LazyAdam, build_optimizer
+from hnlmrec.training.optimizer import build_optimizer
 from hnlmrec.training.whole_epoch import has_whole_epochs, whole_epoch
 
 Progress = Callable[[str, int, int], None]
@@ -180,21 +181,21 @@ def run_epoch(
     """
     order = torch.Generator().manual_seed(_epoch_seed(seed, epoch))
     negatives = torch.Generator(device).manual_seed(_epoch_seed(seed, epoch) + 1)
-    batch_size = learner.config.training.batch_size
-    if isinstance(optimizer, LazyAdam) and has_whole_epochs(learner):
-        totals = whole_epoch(learner, optimizer, interactions, order, negatives)
+    if has_whole_epochs(learner, optimizer):
+        row = whole_epoch(learner, optimizer, interactions, order, negatives)
     else:
-        totals = {}
+        totals: dict[str, Tensor] = {}
+        batch_size = learner.config.training.batch_size
         for batch in epoch_batches(interactions, batch_size, order, device, epoch):
             parts = learner.step(batch, negatives)
             optimizer.step()
             for name, value in parts.items():
                 totals[name] = totals.get(name, torch.zeros((), device=device)) + value
-    n_batches = math.ceil(interactions.train.nnz / batch_size)
-    row = {
-        name: value.item() if name == "missing" else value.item() / n_batches
-        for name, value in totals.items()
-    }
+        n_batches = math.ceil(interactions.train.nnz / batch_size)
+        row = {
+            name: value.item() if name == "missing" else value.item() / n_batches
+            for name, value in totals.items()
+        }
     if not all(map(math.isfinite, row.values())):
         raise HnlmrecError(
             f"the loss is not finite in epoch {epoch} ({row})",

@@ -1,48 +1,39 @@
-"""Epochs in one compiled call, for the model whose steps are shorter than the calls they need."""
+"""Epochs in compiled calls, for the model whose steps are shorter than the calls they need."""
 
 from __future__ import annotations
 
+import math
+
 import torch
-from torch import Tensor
 
 from hnlmrec.data.interactions import Interactions
-from hnlmrec.kernels import bpr_steps
-from hnlmrec.kernels.threads import on_cpu
-from hnlmrec.losses.pairwise import Bpr
+from hnlmrec.kernels import bpr_steps, bpr_triples
 from hnlmrec.negatives import Uniform
 from hnlmrec.training.learner import Learner, epoch_pairs
-from hnlmrec.training.optimizer import LazyAdam
+from hnlmrec.training.optimizer import LazyAdam, RowwiseAdagrad, is_plain_mf
 
-# steps between two chances to stop the program
-_STEPS = 256
+# between two chances to stop the program
+_STEPS, _PAIRS = 256, 1 << 16
 
 
-def has_whole_epochs(learner: Learner) -> bool:
-    """Whether a learner under lazy Adam is BPR of a table with uniform negatives, on a CPU."""
-    return (
-        learner.direct is not None
-        and learner.direct.sparse
-        and type(learner.sampler) is Uniform
-        and type(learner.ranking_loss) is Bpr
-        and on_cpu(learner.backbone.table)
-    )
+def has_whole_epochs(learner: Learner, optimizer: torch.optim.Optimizer) -> bool:
+    """Whether `whole_epoch` can do what as many steps do."""
+    return isinstance(optimizer, LazyAdam | RowwiseAdagrad) and is_plain_mf(learner)
 
 
 def whole_epoch(
     learner: Learner,
-    optimizer: LazyAdam,
+    optimizer: torch.optim.Optimizer,
     interactions: Interactions,
     order: torch.Generator,
     negatives: torch.Generator,
-) -> dict[str, Tensor]:
+) -> dict[str, float]:
     """Do the steps of an epoch; see `Learner.step`.
 
     Parameters
     ----------
-    learner
-        One that `has_whole_epochs`.
-    optimizer
-        Of its table.
+    learner, optimizer
+        Such as `has_whole_epochs`.
     interactions
         What it trains on.
     order, negatives
@@ -50,24 +41,57 @@ def whole_epoch(
 
     Returns
     -------
-    dict[str, Tensor]
-        The parts of the loss by name, summed over the steps.
+    dict[str, float]
+        The mean over steps of each part of the loss.
     """
-    sampler, training = learner.sampler, learner.config.training
+    sampler = learner.sampler
     assert isinstance(sampler, Uniform)
-    table, pool = learner.backbone.table.detach(), sampler.pool
-    state = optimizer.state[learner.backbone.table]
     users, items, _ = epoch_pairs(interactions, order)
-    parts = torch.zeros(2, dtype=torch.float64)
-    together = _STEPS * training.batch_size
+    if isinstance(optimizer, RowwiseAdagrad):
+        together, n_steps = _PAIRS, len(users) * sampler.n
+    else:
+        batch_size = learner.config.training.batch_size
+        together, n_steps = _STEPS * batch_size, math.ceil(len(users) / batch_size)
+    ranking = l2 = 0.0
     for some_users, some_items in zip(users.split(together), items.split(together), strict=True):
-        n_steps = -(-len(some_users) // training.batch_size)
-        parts += torch.tensor(
-            bpr_steps(
-                some_users, some_items, training.batch_size, pool.seeds(n_steps, negatives),
-                sampler.n, pool.indptr, pool.free_before, pool.n_items, training.l2,
-                table, state["exp_avg"], state["exp_avg_sq"], optimizer.next_rates(n_steps),
-                optimizer.BETAS, optimizer.EPSILON,
-            )
-        )  # fmt: skip
-    return {"ranking": parts[0], "l2": parts[1]}
+        if isinstance(optimizer, RowwiseAdagrad):
+            parts = _adagrad(learner, optimizer, sampler, some_users, some_items, negatives)
+        else:
+            assert isinstance(optimizer, LazyAdam)
+            parts = _lazy_adam(learner, optimizer, sampler, some_users, some_items, negatives)
+        ranking, l2 = ranking + parts[0], l2 + parts[1]
+    return {"ranking": ranking / n_steps, "l2": l2 / n_steps}
+
+
+def _lazy_adam(
+    learner: Learner,
+    optimizer: LazyAdam,
+    sampler: Uniform,
+    users: torch.Tensor,
+    items: torch.Tensor,
+    generator: torch.Generator,
+) -> tuple[float, float]:
+    """Batch by batch."""
+    parameter, pool, training = learner.backbone.table, sampler.pool, learner.config.training
+    state, n_steps = optimizer.state[parameter], math.ceil(len(users) / training.batch_size)
+    return bpr_steps(
+        users, items, training.batch_size, pool.seeds(n_steps, generator), sampler.n, pool.indptr,
+        pool.free_before, pool.n_items, training.l2, parameter.detach(), state["exp_avg"],
+        state["exp_avg_sq"], optimizer.next_rates(n_steps), optimizer.BETAS, optimizer.EPSILON,
+    )  # fmt: skip
+
+
+def _adagrad(
+    learner: Learner,
+    optimizer: RowwiseAdagrad,
+    sampler: Uniform,
+    users: torch.Tensor,
+    items: torch.Tensor,
+    generator: torch.Generator,
+) -> tuple[float, float]:
+    """Triple by triple."""
+    parameter, pool, training = learner.backbone.table, sampler.pool, learner.config.training
+    return bpr_triples(
+        users, items, pool.sample(users, sampler.n, generator), training.l2, parameter.detach(),
+        optimizer.state[parameter]["sum"], pool.n_items, training.lr, optimizer.EPSILON,
+    )  # fmt: skip
