@@ -20,6 +20,7 @@ from hnlmrec.process import set_up_process
 from hnlmrec.training.learner import Learner, build_learner, epoch_batches
 from hnlmrec.training.optimizer import build_optimizer
 from hnlmrec.training.trainer import run_epoch
+from hnlmrec.training.whole_epoch import has_whole_epochs
 from peers_protocol import (
     CUTOFFS,
     METRIC_KEYS,
@@ -35,6 +36,7 @@ from peers_protocol import (
 )
 
 CPU = torch.device("cpu")
+EPOCHS_AT_SCALE = 3
 
 
 def read(folder: str) -> Interactions:
@@ -81,14 +83,25 @@ def step(
         optimizer.step()
 
 
+def time_epochs(
+    job: Job,
+    learner: Learner,
+    optimizer: torch.optim.Optimizer,
+    interactions: Interactions,
+    n: int,
+) -> list[float]:
+    """Seconds of each of ``n`` epochs."""
+    return [
+        seconds(partial(run_epoch, learner, optimizer, interactions, job.seed, epoch, CPU))
+        for epoch in range(1, n + 1)
+    ]
+
+
 def train(job: Job) -> Line:
     """Time epochs and export the embeddings."""
     interactions = read(job.folder)
     learner, optimizer = start(job, interactions)
-    times = [
-        seconds(partial(run_epoch, learner, optimizer, interactions, job.seed, epoch, CPU))
-        for epoch in range(1, job.epochs + 1)
-    ]
+    times = time_epochs(job, learner, optimizer, interactions, job.epochs)
     with torch.no_grad():
         view = learner.view().detach()
     save_factors(job.scratch, view.users, view.items)
@@ -116,10 +129,18 @@ def rank_all(job: Job) -> Line:
 
 
 def scale(job: Job) -> Line:
-    """Time a few batches after one, of a hundredth of the data each."""
+    """Time a few batches after one, of a hundredth of the data each, or epochs that are one call."""
     interactions = read(job.folder)
     n_pairs = interactions.train.nnz
     learner, optimizer = start(job, interactions)
+    if has_whole_epochs(learner, optimizer):
+        epochs = epoch_times(time_epochs(job, learner, optimizer, interactions, EPOCHS_AT_SCALE))
+        all_pairs = epochs["epoch_seconds"]
+        return {
+            "microseconds": all_pairs / n_pairs * 1e6,
+            "epoch_seconds": all_pairs,
+            "pairs": n_pairs,
+        }
     generator = torch.Generator().manual_seed(job.seed)
     batches = epoch_batches(interactions, job.batch_size, generator, CPU)
     step(learner, optimizer, itertools.islice(batches, 1), generator)
