@@ -129,7 +129,7 @@ def rank_all(job: Job) -> Line:
 
 
 def scale(job: Job) -> Line:
-    """Time a few batches after one, of a hundredth of the data each, or epochs that are one call."""
+    """Time batches of a hundredth of the data after one, or epochs that are one call."""
     interactions = read(job.folder)
     n_pairs = interactions.train.nnz
     learner, optimizer = start(job, interactions)

@@ -25,7 +25,8 @@ hit rate and precision at 10 and 20, of the same random factors: median of the r
 users; the others rank 1,024 together."""
 SCALE_NOTE = """\
 Median of the steps after one, each a batch of a hundredth of the interactions, the epoch
-extrapolated from it; with lazy Adam and Adagrad, of epochs after one. The peak counts the whole process, libraries and data included."""
+extrapolated from it; with lazy Adam and Adagrad, of epochs after one. The peak counts the whole
+process, libraries and data included."""
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from hnlmrec.cli import app
 from hnlmrec.config import RunConfig
 from hnlmrec.errors import ArtifactError, ConfigError
 from hnlmrec.pipeline import Pipeline
@@ -113,6 +116,48 @@ def test_costs_are_means_over_the_training_reports(finished: tuple[RunConfig, st
         line = next(x for x in printed.splitlines() if x.lstrip().startswith(f"{row['model']} "))
         assert f"{row['epochs']:.0f}" in line.split()
         assert f"{row['seconds']:.1f}" in line.split()
+
+
+def test_live_negatives_need_no_store(
+    finished: tuple[RunConfig, str], small_data: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished[0].run, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "synthesize")
+    tree = small_tree(small_data, tiny_model, tmp_path / "run")
+    models = tree["models"]
+    models["live"] = {**models["hnlmrec"], "sampler": {**models["hnlmrec"]["sampler"]}}
+    models["live"]["sampler"]["source"] = "live"
+    config = RunConfig.from_dict({**tree, "models": {k: models[k] for k in ("dns", "live")}})
+    printed = _run(config, update=True)
+    assert "> train/live-seed0" in printed
+    assert "synthesize" not in printed
+    table = pl.read_csv(config.run / "compare" / "table.csv")
+    stored = pl.read_csv(finished[0].run / "compare" / "table.csv")
+    assert table["fhns_synthesised"].to_list()[1] is not None
+    # the same negatives but for the rounding of the store
+    both = (
+        t.filter(pl.col("model") == name)["ndcg@10"]
+        for t, name in ((table, "live"), (stored, "hnlmrec"))
+    )
+    assert next(both).item() == pytest.approx(next(both).item(), abs=0.02)
+    with pytest.raises(ConfigError, match="only amortized has a head"):
+        RunConfig.from_dict({**config.model_dump(), "synthesis": {"mode": "pairwise"}})
+
+
+def test_verify_finds_a_byte_that_changed(finished: tuple[RunConfig, str], tmp_path: Path) -> None:
+    shutil.copytree(finished[0].run, tmp_path / "run")
+    words = ["synthesize", str(tmp_path / "run"), "--verify"]
+    whole = CliRunner().invoke(app, words)
+    assert whole.exit_code == 0, whole.output
+    assert "checksums of all files agree" in whole.output
+    assert "coverage 100.00%" in whole.output
+    shard = tmp_path / "run" / "synthesize" / "negatives-00000.float16"
+    content = bytearray(shard.read_bytes())
+    content[100] ^= 1
+    shard.write_bytes(content)
+    error = CliRunner().invoke(app, words).exception
+    assert isinstance(error, ArtifactError)
+    assert "negatives-00000.float16" in str(error)
 
 
 def test_a_second_run_does_nothing(finished: tuple[RunConfig, str]) -> None:

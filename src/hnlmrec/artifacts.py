@@ -84,6 +84,18 @@ class RunFolder:
             raise ArtifactError(f"stage {name} has not finished", where=str(self.stage(name)))
         return content_key({file: facts.sha256 for file, facts in record.files.items()})
 
+    def damaged(self, name: str) -> list[str]:
+        """Files of a finished stage that are gone or no longer what was written."""
+        record = self.record(name)
+        if record is None:
+            raise ArtifactError(f"stage {name} has not finished", where=str(self.stage(name)))
+        return [
+            file
+            for file, facts in record.files.items()
+            if not (self.stage(name) / file).is_file()
+            or _sha256(self.stage(name) / file) != facts.sha256
+        ]
+
     def up_to_date(self, name: str, key: str) -> bool:
         """Whether the stage finished with this key and all its files are there in full size."""
         work = self.stage(name).with_name(f"{self.stage(name).name}.partial")
@@ -213,12 +225,15 @@ def describe_files(folder: Path) -> dict[str, FileRecord]:
     """Size and SHA-256 of every file below a folder, by relative path."""
     found = {}
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
         found[file.relative_to(folder).as_posix()] = FileRecord(
-            bytes=file.stat().st_size, sha256=digest
+            bytes=file.stat().st_size, sha256=_sha256(file)
         )
     return found
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -207,7 +207,32 @@ def profile(
 
 
 _stage_command("finetune", "Fine-tune the LLM on hard negatives that a CF model names.")
-_stage_command("synthesize", "Write the hard-negative vector of every training pair.")
+
+
+@app.command(rich_help_panel="Stages")
+def synthesize(
+    config: Config,
+    folder: RunOption = None,
+    changes: SetOption = None,
+    update: UpdateOption = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Only check what is written: checksums, rows.")
+    ] = False,
+) -> None:
+    """Write the hard-negative vector of every training pair.
+
+    With --verify: read all of it again, compare checksums, and say how many pairs it covers.
+    """
+    pipeline = _pipeline(config, folder, changes, update)
+    if not verify:
+        pipeline.run(["synthesize"])
+        return
+    from hnlmrec.stages import verify_store
+
+    for line in verify_store(pipeline.context):
+        pipeline.reporter.line(line)
+
+
 _model_command("train", "Train the CF models, each with early stopping on validation.")
 _model_command("evaluate", "Measure the trained models on test, ranking all items.")
 _stage_command("compare", "Put all models and seeds into one table, with paired tests.")

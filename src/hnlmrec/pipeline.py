@@ -75,6 +75,7 @@ def plan(config: RunConfig) -> dict[str, Stage]:
     tree = config.model_dump(mode="json")
     # where a server is and how patiently it is asked changes no answer
     language = {k: v for k, v in tree["language"].items() if k not in ("server", "answers")}
+    learned = {k: v for k, v in tree["synthesis"].items() if k not in ("storage", "chunk_pairs")}
     stages = [
         Stage(PREPARE, (), {**tree["data"], "files": source_files(config.data)}, prepare_stage),
         Stage(
@@ -102,10 +103,15 @@ def plan(config: RunConfig) -> dict[str, Stage]:
         Stage(
             FINETUNE,
             (PREPARE, PROFILE, PRETRAIN),
-            {"synthesis": tree["synthesis"], "language": language, "seed": config.seed},
+            {"synthesis": learned, "language": language, "seed": config.seed},
             finetune_stage,
         ),
-        Stage(SYNTHESIZE, (PREPARE, PROFILE, PRETRAIN, FINETUNE), {}, synthesize_stage),
+        Stage(
+            SYNTHESIZE,
+            (PREPARE, PROFILE, PRETRAIN, FINETUNE),
+            {"storage": config.synthesis.storage},
+            synthesize_stage,
+        ),
     ]
     for name, model in config.models.items():
         for seed in config.seeds:
@@ -119,7 +125,10 @@ def plan(config: RunConfig) -> dict[str, Stage]:
 
 def model_needs(model: ModelConfig) -> tuple[str, ...]:
     """Stages whose artefacts the training of a model reads."""
-    return (PREPARE, FINETUNE, SYNTHESIZE) if model.needs_language else (PREPARE,)
+    if not model.needs_language:
+        return (PREPARE,)
+    negatives = (SYNTHESIZE,) if model.reads_store else (PRETRAIN,) if model.synthesises else ()
+    return (PREPARE, FINETUNE, *negatives)
 
 
 def _model_stages(name: str, model: ModelConfig, seed: int, config: RunConfig) -> list[Stage]:

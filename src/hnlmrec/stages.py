@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hnlmrec.artifacts import RunFolder, write_atomically
-from hnlmrec.config import DataConfig, ProfileConfig, RunConfig
+from hnlmrec.config import DataConfig, ModelConfig, ProfileConfig, RunConfig
 from hnlmrec.data.embedded import locate as locate_data
 from hnlmrec.data.interactions import Interactions, ItemTexts
+from hnlmrec.errors import ArtifactError
 from hnlmrec.reporting import Reporter
 from hnlmrec.stage_names import FINETUNE, PREPARE, PRETRAIN, PROFILE, SYNTHESIZE
 
 if TYPE_CHECKING:
     from hnlmrec.language.local import LocalLanguageModel
     from hnlmrec.language.writer import Writer
+    from hnlmrec.negatives import EmbeddingView
     from hnlmrec.synthesis.finetune import SynthesisInputs
     from hnlmrec.training import LanguageArtefacts
 
@@ -59,27 +61,40 @@ class Context:
 
     def synthesis_inputs(self) -> SynthesisInputs:
         """Training interactions, profiles and the pretrained CF model."""
-        from safetensors.torch import load_file
-
-        from hnlmrec.negatives import EmbeddingView
         from hnlmrec.profiles import Profiles
         from hnlmrec.synthesis.finetune import SynthesisInputs
 
         profiles = Profiles.load(self.run.stage(PROFILE))
-        tensors = load_file(self.run.stage(PRETRAIN) / _EMBEDDINGS)
-        view = EmbeddingView(tensors["users"], tensors["items"])
-        return SynthesisInputs(self.interactions, profiles.users, profiles.items, view)
+        return SynthesisInputs(
+            self.interactions, profiles.users, profiles.items, self._pretrained()
+        )
 
-    def language_artefacts(self) -> LanguageArtefacts:
-        """What CF training takes from the language stages."""
+    def language_artefacts(self, model: ModelConfig) -> LanguageArtefacts | None:
+        """What the training of a model takes from the language stages, if anything."""
+        if not model.needs_language:
+            return None
+        from hnlmrec.negatives.semantic import HardNegativeSource
         from hnlmrec.synthesis.finetune import load_item_vectors
+        from hnlmrec.synthesis.live import LiveNegatives
         from hnlmrec.synthesis.store import NegativeStore
         from hnlmrec.training import LanguageArtefacts
 
-        return LanguageArtefacts(
-            NegativeStore.open(self.run.stage(SYNTHESIZE), self.interactions),
-            load_item_vectors(self.run.stage(FINETUNE)),
-        )
+        finetuned = self.run.stage(FINETUNE)
+        source: HardNegativeSource | None = None
+        if model.reads_store:
+            source = NegativeStore.open(self.run.stage(SYNTHESIZE), self.interactions)
+        elif model.synthesises:
+            source = LiveNegatives.open(finetuned, self._pretrained(), self.interactions)
+        return LanguageArtefacts(source, load_item_vectors(finetuned))
+
+    def _pretrained(self) -> EmbeddingView:
+        """Embeddings of the CF model that supervises."""
+        from safetensors.torch import load_file
+
+        from hnlmrec.negatives import EmbeddingView
+
+        tensors = load_file(self.run.stage(PRETRAIN) / _EMBEDDINGS)
+        return EmbeddingView(tensors["users"], tensors["items"])
 
 
 def source_files(config: DataConfig) -> list[tuple[str, int, int]]:
@@ -190,12 +205,26 @@ def synthesize_stage(context: Context, folder: Path) -> list[str]:
     ).lines()
 
 
+def verify_store(context: Context) -> list[str]:
+    """Compare the checksums of the negative store, and look at every row of it."""
+    from hnlmrec.synthesis.store import verify
+
+    folder = context.run.stage(SYNTHESIZE)
+    if damaged := context.run.damaged(SYNTHESIZE):
+        raise ArtifactError(
+            f"damaged since they were written: {', '.join(damaged)}",
+            where=str(folder),
+            mend="delete that folder and run `hnlmrec synthesize` again",
+        )
+    return ["checksums of all files agree", *verify(folder, context.interactions)]
+
+
 def train_stage(context: Context, folder: Path, name: str, seed: int) -> list[str]:
     """Train one model with one seed."""
     from hnlmrec.training import train
 
     model = context.config.models[name]
-    language = context.language_artefacts() if model.needs_language else None
+    language = context.language_artefacts(model)
     progress = context.reporter.progress
     return train(model, context.interactions, seed, language, folder, progress).lines()
 
@@ -210,7 +239,7 @@ def evaluate_stage(context: Context, folder: Path, name: str, seed: int, trained
         TrainedModel.load(context.run.stage(trained)),
         model,
         context.interactions,
-        context.language_artefacts() if model.needs_language else None,
+        context.language_artefacts(model),
         seed,
         context.config.evaluation,
         folder,

@@ -19,6 +19,7 @@ from hnlmrec.synthesis.finetune import (
     finetune,
     load_item_vectors,
 )
+from hnlmrec.synthesis.live import LiveNegatives
 from hnlmrec.synthesis.model import FILE
 from hnlmrec.synthesis.pairs import PairSampler
 from hnlmrec.synthesis.store import NegativeStore
@@ -173,8 +174,40 @@ def test_an_interrupted_synthesis_ends_like_one_that_was_not(
     )
     assert partial.table.coverage() == pytest.approx(100 / inputs.interactions.train.nnz)
     resumed = run("stopped")
-    assert (whole / "negatives.f16").read_bytes() == (resumed / "negatives.f16").read_bytes()
+    shards = [(folder / "negatives-00000.float16").read_bytes() for folder in (whole, resumed)]
+    assert shards[0] == shards[1]
     assert (whole / "report.json").read_text() == (resumed / "report.json").read_text()
+
+
+@pytest.mark.parametrize("collaborative", ["soft_tokens", "none"])
+def test_live_negatives_are_those_of_the_store(
+    collaborative: str,
+    tiny_model: Path,
+    inputs: SynthesisInputs,
+    tmp_path: Path,
+) -> None:
+    config = synthesis_config(collaborative=collaborative)
+    finetune(config, inputs, load_language(tiny_model), tmp_path, 0)
+    synthesize(config, inputs, load_language(tiny_model), tmp_path, tmp_path, 0)
+    store = NegativeStore.open(tmp_path, inputs.interactions)
+    live = LiveNegatives.open(tmp_path, inputs.view, inputs.interactions)
+    index = torch.tensor([5, 0, 5, len(store.table) - 1])
+    stored, found = store.vectors(index)[0], live.vectors(index)
+    torch.testing.assert_close(found[0], stored, atol=1e-3, rtol=0)
+    assert found[1].tolist() == [True] * 4
+    # any pair will do, trained or not
+    users, items = torch.arange(6), torch.arange(6).flip(0)
+    others = live.of_pairs(users, items)
+    assert len(others.unique(dim=0)) == 6
+    torch.testing.assert_close(others.norm(dim=1), torch.ones(6))
+
+
+def test_live_negatives_need_the_amortized_head(
+    tune: Callable[..., Path], inputs: SynthesisInputs, tmp_path: Path
+) -> None:
+    tuned = tune(tmp_path, "pairwise")
+    with pytest.raises(ArtifactError, match=r"fine-tuned pairwise.*synthesis\.mode"):
+        LiveNegatives.open(tuned, inputs.view, inputs.interactions)
 
 
 def test_an_adapter_of_another_form_is_refused(

@@ -161,6 +161,11 @@ class SynthesisConfig(Section):
     )
     supervision: SupervisionConfig = SupervisionConfig()
     finetune: FinetuneConfig = FinetuneConfig()
+    storage: Literal["float16", "int8"] = Field(
+        "float16",
+        description="of the written vectors: int8 takes half the disk and memory, at an error of "
+        "about a hundredth of a vector's length",
+    )
     chunk_pairs: int = Field(8192, ge=1, description="pairs written between two resume points")
     pretrain_epochs: int = Field(
         40,

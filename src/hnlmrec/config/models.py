@@ -120,6 +120,19 @@ class ModelConfig(Section):
         """Whether training reads artefacts of the language stages."""
         return self.sampler.name == "semantic" or self.alignment.weight > 0
 
+    @property
+    def reads_store(self) -> bool:
+        """Whether training reads the store of synthesised negatives."""
+        return isinstance(self.sampler, SemanticConfig) and self.sampler.source in (
+            "synthesised",
+            "shuffled",
+        )
+
+    @property
+    def synthesises(self) -> bool:
+        """Whether training computes negatives by the amortized head."""
+        return isinstance(self.sampler, SemanticConfig) and self.sampler.source == "live"
+
     @model_validator(mode="after")
     def _semantic_trains_its_adapter(self) -> Self:
         if (

@@ -93,6 +93,16 @@ class RunConfig(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _live_negatives_have_a_head(self) -> Self:
+        live = [name for name, model in self.models.items() if model.synthesises]
+        if live and self.synthesis.mode != "amortized":
+            raise ValueError(
+                f"sampler.source of {', '.join(live)} is live and synthesis.mode is "
+                f"{self.synthesis.mode}: only amortized has a head that computes negatives"
+            )
+        return self
+
     @classmethod
     def from_dict(cls, tree: dict[str, Any], *, where: str = "configuration") -> Self:
         """Validate a tree; raise a ConfigError that names every wrong key."""

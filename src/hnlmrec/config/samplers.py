@@ -167,9 +167,11 @@ class SemanticConfig(Section):
         0, ge=0, description="epochs from alpha_start to alpha, in equal steps; 0: alpha always"
     )
     weight: float = Field(1.0, gt=0, description="its weight as one more negative")
-    source: Literal["synthesised", "shuffled", "noise"] = Field(
+    source: Literal["synthesised", "live", "shuffled", "noise"] = Field(
         "synthesised",
-        description="controls: shuffled gives a pair another pair's negative; noise random vectors",
+        description="live computes them in training by the amortized head, so that nothing grows "
+        "with interactions; controls: shuffled gives a pair another pair's negative; noise random "
+        "vectors",
     )
     contrastive_weight: float = Field(1e-3, ge=0, description="lambda of the contrastive loss")
     contrastive_temperature: float = Field(0.2, gt=0, description="t of the contrastive loss")

@@ -12,6 +12,7 @@ from hnlmrec.kernels.adam import adam_step
 from hnlmrec.kernels.batch import BatchGraph, batch_graph
 from hnlmrec.kernels.draws import draw_free, interacted_in
 from hnlmrec.kernels.epoch import bpr_steps, bpr_triples
+from hnlmrec.kernels.gather import gather
 from hnlmrec.kernels.pairs import (
     bpr_gradient,
     pair_scores,
@@ -30,6 +31,7 @@ __all__ = [
     "bpr_steps",
     "bpr_triples",
     "draw_free",
+    "gather",
     "interacted_in",
     "pair_scores",
     "squared_norms",

@@ -18,6 +18,7 @@ from hnlmrec.stages import Context
 from hnlmrec.training import TrainedModel, build_learner
 
 _PAIRS, _PROFILE_LENGTH = 5, 200
+_OURS = ("synthesised", "live")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def synthesising_models(config: RunConfig) -> list[str]:
     return [
         name
         for name, model in config.models.items()
-        if isinstance(model.sampler, SemanticConfig) and model.sampler.source == "synthesised"
+        if isinstance(model.sampler, SemanticConfig) and model.sampler.source in _OURS
     ]
 
 
@@ -85,12 +86,12 @@ def examples(context: Context, n_users: int) -> list[Example]:
     interactions = context.interactions
     titles = context.item_texts.titles()
     profiles = Profiles.load(context.run.stage(PROFILE))
-    language = context.language_artefacts()
     trained = TrainedModel.load(context.run.stage(train_name(name, seed)))
     model = context.config.models[name]
+    language = context.language_artefacts(model)
     learner = build_learner(model, interactions, seed, language, torch.device("cpu"))
     learner.load_state_dict(trained.state)
-    assert learner.adapter is not None
+    assert learner.semantic is not None
     dns = Dns(Uninteracted(interactions.train), n=1, candidates=8, top=1)
     generator = torch.Generator().manual_seed(seed)
     held_out = interactions.valid + interactions.test
@@ -100,7 +101,7 @@ def examples(context: Context, n_users: int) -> list[Example]:
         index = torch.arange(int(start), int(min(stop, start + _PAIRS)))
         items = torch.from_numpy(interactions.train.indices[index].astype(np.int64))
         users = torch.full_like(items, user)
-        hard = learner.adapter(language.store.vectors(index)[0])
+        hard = learner.semantic.adapter(learner.semantic.source.vectors(index)[0])
         nearest = nearest_uninteracted(hard, users.numpy(), trained.view.items, interactions.train)
         picked = dns.sample(PairBatch(users, items, index), trained.view, generator).items
         found.append(

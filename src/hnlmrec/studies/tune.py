@@ -143,7 +143,7 @@ def _trial(pipeline: Pipeline, name: str, model: ModelConfig, seed: int) -> Trai
 
 def _writer(model: ModelConfig, seed: int) -> Callable[[Context, Path], list[str]]:
     def write(context: Context, folder: Path) -> list[str]:
-        language = context.language_artefacts() if model.needs_language else None
+        language = context.language_artefacts(model)
         progress = context.reporter.progress
         report = train(model, context.interactions, seed, language, folder, progress)
         # of a trial only the report is wanted

@@ -7,7 +7,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hnlmrec.negatives.semantic import HardNegativeSource
-from hnlmrec.synthesis.store import NegativeStore
 
 _NOISE_ROWS = 65_536
 
@@ -30,22 +29,27 @@ class Noise:
 class Shuffled:
     """Each pair gets the synthesised negative of another pair, the same in every epoch."""
 
-    def __init__(self, store: NegativeStore, n_pairs: int, generator: torch.Generator) -> None:
-        self._store = store
+    def __init__(
+        self, source: HardNegativeSource, n_pairs: int, generator: torch.Generator
+    ) -> None:
+        self._source = source
         self._order = torch.randperm(n_pairs, generator=generator)
 
     def vectors(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """The vector of another pair, see `HardNegativeSource`."""
-        vectors, present = self._store.vectors(self._order[index.cpu()])
+        vectors, present = self._source.vectors(self._order[index.cpu()])
         return vectors.to(index.device), present.to(index.device)
 
 
 def build_source(
-    name: str, store: NegativeStore, n_pairs: int, generator: torch.Generator
+    name: str,
+    given: HardNegativeSource | None,
+    width: int,
+    n_pairs: int,
+    generator: torch.Generator,
 ) -> HardNegativeSource:
-    """The source that ``sampler.source`` names."""
+    """The source that ``sampler.source`` names, made from what the language stages give."""
     if name == "noise":
-        return Noise(store.table.width, generator)
-    if name == "shuffled":
-        return Shuffled(store, n_pairs, generator)
-    return store
+        return Noise(width, generator)
+    assert given is not None
+    return Shuffled(given, n_pairs, generator) if name == "shuffled" else given

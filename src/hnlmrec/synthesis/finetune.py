@@ -26,7 +26,7 @@ from hnlmrec.synthesis.query import QueryEncoder, Segments
 from hnlmrec.synthesis.supervision import Supervision
 from hnlmrec.synthesis.targets import TargetReport, describe_targets
 from hnlmrec.synthesis.task import Phase, Progress, Task
-from hnlmrec.synthesis.vectors import VectorTable
+from hnlmrec.synthesis.vectors import Shape, VectorTable
 
 ITEM_VECTORS, USER_STATES, ITEM_STATES = "untuned_items", "user_states", "item_states"
 _CHUNK = 256
@@ -133,7 +133,7 @@ def encode_all(
     encoder: QueryEncoder, segments: Segments, path: Path, what: str, progress: Progress | None
 ) -> VectorTable:
     """Write the states of all segments into a table, chunk by chunk; written rows are kept."""
-    table = VectorTable.create(path, len(segments), encoder.width)
+    table = VectorTable.create(path, Shape(len(segments), encoder.width))
     todo = table.missing()
     for start in range(0, len(todo), _CHUNK):
         rows = todo[start : start + _CHUNK]

@@ -35,6 +35,35 @@ class FusionHead(nn.Module):
         return fused
 
 
+def fuse(
+    head: FusionHead,
+    states: tuple[Tensor, Tensor],
+    embeddings: tuple[Tensor, Tensor],
+    centres: Tensor,
+    *,
+    collaborative: bool,
+) -> Tensor:
+    """h(u, i), float32 ``[B, width]``.
+
+    Parameters
+    ----------
+    states
+        Of the pairs' users and of their items, each ``[B, width]``.
+    embeddings
+        Their CF embeddings, each ``[B, dim]``.
+    centres
+        Mean states of users and of items, ``[2, width]``.
+    collaborative
+        Whether CF embeddings enter.
+    """
+    inputs = (
+        head_input(part, embedding, centre, collaborative=collaborative)
+        for part, embedding, centre in zip(states, embeddings, centres, strict=True)
+    )
+    fused: Tensor = head(*inputs)
+    return fused
+
+
 def head_input(
     states: Tensor, embeddings: Tensor, centre: Tensor, *, collaborative: bool
 ) -> Tensor:

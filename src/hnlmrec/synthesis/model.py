@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -16,11 +17,12 @@ from hnlmrec.config import SynthesisConfig
 from hnlmrec.errors import ArtifactError
 from hnlmrec.language.local import LocalLanguageModel
 from hnlmrec.negatives.protocol import EmbeddingView
-from hnlmrec.synthesis.head import FusionHead, head_input
+from hnlmrec.synthesis.head import FusionHead, fuse
 from hnlmrec.synthesis.query import QueryEncoder, Segments
 from hnlmrec.synthesis.vectors import VectorTable
 
 FILE = "adapter.safetensors"
+HEAD = "head/"
 _Encode = Callable[[Segments, Segments], Tensor]
 
 
@@ -108,15 +110,9 @@ class HardNegativeModel(nn.Module):
         self, user_states: Tensor, item_states: Tensor, users: Tensor, items: Tensor
     ) -> Tensor:
         assert self.head is not None
-        inputs = (
-            head_input(states.cpu(), embeddings, centre, collaborative=self.collaborative)
-            for states, embeddings, centre in (
-                (user_states, self.view.users[users], self.centres[0]),
-                (item_states, self.view.items[items], self.centres[1]),
-            )
-        )
-        fused: Tensor = self.head(*inputs)
-        return fused
+        states = (user_states.cpu(), item_states.cpu())
+        embeddings = (self.view.users[users], self.view.items[items])
+        return fuse(self.head, states, embeddings, self.centres, collaborative=self.collaborative)
 
     def trainable(self) -> nn.ParameterDict:
         """LoRA, soft tokens and head, by name."""
@@ -135,12 +131,7 @@ class HardNegativeModel(nn.Module):
 
     def restore(self, folder: Path) -> None:
         """Read what `save` wrote; an ArtifactError when it is damaged or of another form."""
-        with (
-            reading("the fine-tuned adapter", folder / FILE, "hnlmrec finetune"),
-            safe_open(folder / FILE, framework="pt") as file,
-        ):
-            form = json.loads(file.metadata()["form"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        form, tensors = read_adapter(folder)
         if form != self._form():
             raise ArtifactError(
                 f"the adapter was fine-tuned as {form}, not as {self._form()}",
@@ -158,3 +149,13 @@ class HardNegativeModel(nn.Module):
             "collaborative": finetune.collaborative,
             "max_tokens": self.encoder.language.max_tokens,
         }
+
+
+def read_adapter(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The form and the tensors that `HardNegativeModel.save` wrote; an ArtifactError if damaged."""
+    with (
+        reading("the fine-tuned adapter", folder / FILE, "hnlmrec finetune"),
+        safe_open(folder / FILE, framework="pt") as file,
+    ):
+        form = json.loads(file.metadata()["form"])
+        return form, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from hnlmrec.data.interactions import Interactions
-from hnlmrec.synthesis.vectors import VectorTable
+from hnlmrec.errors import ArtifactError
+from hnlmrec.synthesis.vectors import Shape, Storage, VectorTable
 
 _NAME = "negatives"
+_CHUNK, _SLACK = 65_536, 1e-3
 
 
 class NegativeStore:
@@ -29,13 +32,12 @@ class NegativeStore:
         self.table = table
 
     @classmethod
-    def create(cls, folder: Path, interactions: Interactions, width: int) -> Self:
+    def create(
+        cls, folder: Path, interactions: Interactions, width: int, storage: Storage = "float16"
+    ) -> Self:
         """Open a store for writing; what an interrupted run wrote there is kept."""
-        return cls(
-            VectorTable.create(
-                folder / _NAME, interactions.train.nnz, width, fingerprint(interactions)
-            )
-        )
+        shape = Shape(interactions.train.nnz, width, fingerprint(interactions), storage)
+        return cls(VectorTable.create(folder / _NAME, shape))
 
     @classmethod
     def open(cls, folder: Path, interactions: Interactions) -> Self:
@@ -51,6 +53,39 @@ class NegativeStore:
         """Unit float32 vectors ``[B, width]`` of pairs ``[B]`` and which of them exist, bool."""
         vectors, present = self.table.read(index.cpu().numpy())
         return vectors.to(index.device), present.to(index.device)
+
+
+def verify(folder: Path, interactions: Interactions) -> list[str]:
+    """Look at every row of a store: is it there, finite, and of unit length.
+
+    Returns
+    -------
+    list[str]
+        What was found.
+
+    Raises
+    ------
+    ArtifactError
+        When rows are neither absent nor unit vectors.
+    """
+    store = NegativeStore.open(folder, interactions)
+    slack, wrong = max(store.table.error_bound(), _SLACK), 0
+    for index in torch.arange(len(store.table)).split(_CHUNK):
+        vectors, present = store.vectors(index)
+        # what is not a number is not within the slack either
+        wrong += int((~((vectors[present].norm(dim=1) - 1).abs() <= slack)).sum())
+    if wrong:
+        raise ArtifactError(
+            f"{wrong:,} of {len(store.table):,} vectors are not of unit length",
+            where=str(folder),
+            mend="delete that folder and run `hnlmrec synthesize` again",
+        )
+    n_shards = len(list(store.table.shape.shards()))
+    return [
+        f"{len(store.table):,} rows of {store.table.width} {store.table.shape.storage} in "
+        f"{n_shards} shards, coverage {store.table.coverage():.2%}; all that are there are of unit "
+        "length"
+    ]
 
 
 def fingerprint(interactions: Interactions) -> str:

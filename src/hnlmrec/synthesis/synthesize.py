@@ -24,10 +24,12 @@ from hnlmrec.synthesis.vectors import VectorTable
 
 
 class SynthesisReport(BaseModel):
-    """What the store holds."""
+    """What the store holds; the error is in shares of a vector's length."""
 
     pairs: int
     width: int
+    storage: str
+    error_below: float
     coverage: float
     distinct_nearest_items: int
     items: int
@@ -36,7 +38,8 @@ class SynthesisReport(BaseModel):
         """What to print."""
         return [
             f"{self.pairs:,} training pairs, coverage {self.coverage:.1%}, {self.width} numbers "
-            f"each; their nearest items are {self.distinct_nearest_items:,} of {self.items:,}"
+            f"each; their nearest items are {self.distinct_nearest_items:,} of {self.items:,}",
+            f"stored as {self.storage}: off by less than {self.error_below:.2%} of their length",
         ]
 
 
@@ -66,7 +69,7 @@ def synthesize(
     if config.mode == "amortized":
         user_states = VectorTable.open(finetuned / USER_STATES)
         item_states = VectorTable.open(finetuned / ITEM_STATES)
-    store = NegativeStore.create(folder, inputs.interactions, language.width)
+    store = NegativeStore.create(folder, inputs.interactions, language.width, config.storage)
     all_users, all_items = inputs.interactions.pairs("train")
     todo = store.table.missing()
     for start in range(0, len(todo), config.chunk_pairs):
@@ -89,6 +92,8 @@ def synthesize(
     report = SynthesisReport(
         pairs=len(all_users),
         width=language.width,
+        storage=config.storage,
+        error_below=store.table.error_bound(),
         coverage=store.table.coverage(),
         distinct_nearest_items=_distinct_nearest(store, item_vectors, config.chunk_pairs),
         items=len(item_vectors),

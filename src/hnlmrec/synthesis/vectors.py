@@ -1,8 +1,11 @@
-"""`VectorTable`: rows of float16 vectors on disk, memory-mapped, written in resumable chunks."""
+"""`VectorTable`: rows of vectors on disk, in memory-mapped shards, written in resumable chunks."""
 
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -13,36 +16,73 @@ from torch import Tensor
 
 from hnlmrec.artifacts import write_atomically
 from hnlmrec.errors import ArtifactError
+from hnlmrec.kernels import gather
 
+SHARD_ROWS = 1 << 18
 _CHUNK = 65_536
+_LARGEST = 127
+_ROUNDING_OF_HALVES = 2.0**-11
+Storage = Literal["float16", "int8"]
+Rows = npt.NDArray[np.int64]
+_Mode = Literal["r", "r+", "w+"]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a table is: ``note`` says what the rows belong to."""
+
+    n: int
+    width: int
+    note: str = ""
+    storage: Storage = "float16"
+    shard_rows: int = SHARD_ROWS
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row."""
+        return self.width * np.dtype(self.storage).itemsize
+
+    def shards(self) -> Iterator[tuple[int, int]]:
+        """First row and number of rows of each shard."""
+        for start in range(0, self.n, self.shard_rows):
+            yield start, min(self.shard_rows, self.n - start)
 
 
 class VectorTable:
     """A table of vectors that knows which of its rows are written.
 
-    ``NAME.f16`` holds float16 ``[n, width]``, ``NAME.present`` a byte a row, ``NAME.json`` the
-    shape and a note on what the rows belong to.
+    ``NAME-00000.float16``, ``NAME-00001.float16`` ... hold the rows, ``shard_rows`` each;
+    ``NAME.present`` a byte a row; ``NAME.json`` the `Shape`. With ``int8`` storage a number is an
+    integer up to 127 times the scale of its row, and ``NAME.scales`` holds those.
 
     Parameters
     ----------
-    vectors
-        float16 ``[n, width]``, a memory map.
+    shape
+        Rows, width and how they are stored.
+    shards
+        Memory maps, of all rows together ``[n, width]``.
+    scales
+        float32 ``[n]`` for int8, else None.
     present
         uint8 ``[n]``, 1 where the row is written.
     """
 
-    def __init__(self, vectors: npt.NDArray[np.float16], present: npt.NDArray[np.uint8]) -> None:
-        self._vectors = vectors
-        self._present = present
+    def __init__(
+        self,
+        shape: Shape,
+        shards: list[np.memmap[Any, Any]],
+        scales: np.memmap[Any, Any] | None,
+        present: np.memmap[Any, Any],
+    ) -> None:
+        self.shape = shape
+        self._shards, self._scales, self._present = shards, scales, present
 
     @classmethod
-    def create(cls, path: Path, n: int, width: int, note: str = "") -> Self:
-        """Open for writing; rows that an interrupted run wrote under the same note are kept."""
-        meta = {"n": n, "width": width, "note": note}
+    def create(cls, path: Path, shape: Shape) -> Self:
+        """Open for writing; rows that an interrupted run wrote in the same shape are kept."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        mode: Literal["r+", "w+"] = "r+" if _read_meta(path) == meta else "w+"
-        table = cls(*_map(path, n, width, mode))
-        write_atomically(path.with_suffix(".json"), json.dumps(meta).encode())
+        table = cls._map(path, shape, "r+" if _read_shape(path) == shape else "w+")
+        write_atomically(path.with_suffix(".json"), json.dumps(asdict(shape)).encode())
         return table
 
     @classmethod
@@ -54,80 +94,115 @@ class VectorTable:
         ArtifactError
             When the table is absent, cut short, or of another note.
         """
-        meta = _read_meta(path)
-        if meta is None:
+        shape = _read_shape(path)
+        if shape is None:
             raise ArtifactError("there is no table of vectors", where=str(path), mend=mend)
-        if meta["note"] != note:
+        if shape.note != note:
             raise ArtifactError(
                 "the vectors were written for other data", where=str(path), mend=mend
             )
-        n, width = meta["n"], meta["width"]
-        size = path.with_suffix(".f16").stat().st_size if path.with_suffix(".f16").exists() else 0
-        if size != n * width * 2:
-            raise ArtifactError(
-                f"the vectors are cut short: {size:,} of {n * width * 2:,} bytes",
-                where=str(path.with_suffix(".f16")),
-                mend=mend,
-            )
-        return cls(*_map(path, n, width, "r"))
+        for number, (_, rows) in enumerate(shape.shards()):
+            file = _shard(path, shape, number)
+            size = file.stat().st_size if file.exists() else 0
+            if size != rows * shape.row_bytes:
+                raise ArtifactError(
+                    f"the vectors are cut short: {size:,} of {rows * shape.row_bytes:,} bytes",
+                    where=str(file),
+                    mend=mend,
+                )
+        return cls._map(path, shape, "r")
+
+    @classmethod
+    def _map(cls, path: Path, shape: Shape, mode: _Mode) -> Self:
+        def mapped(file: Path, dtype: Any, *size: int) -> np.memmap[Any, Any]:
+            return np.memmap(file, dtype, mode, shape=size)
+
+        shards = [
+            mapped(_shard(path, shape, number), shape.storage, rows, shape.width)
+            for number, (_, rows) in enumerate(shape.shards())
+        ]
+        scales = None
+        if shape.storage == "int8":
+            scales = mapped(path.with_suffix(".scales"), np.float32, shape.n)
+        return cls(shape, shards, scales, mapped(path.with_suffix(".present"), np.uint8, shape.n))
 
     def __len__(self) -> int:
-        return len(self._vectors)
+        return self.shape.n
 
     @property
     def width(self) -> int:
         """Size of a vector."""
-        return int(self._vectors.shape[1])
+        return self.shape.width
 
     def coverage(self) -> float:
         """Share of the rows that are written."""
         return float(self._present.mean())
 
-    def missing(self) -> npt.NDArray[np.int64]:
+    def missing(self) -> Rows:
         """Rows still to be written."""
         return np.flatnonzero(self._present == 0)
 
-    def write(self, rows: npt.NDArray[np.int64], vectors: Tensor) -> None:
-        """Write rows and bring them to the disk before they are marked as written."""
-        self._vectors[rows] = vectors.to(torch.float16).cpu().numpy()
-        _flush(self._vectors)
-        self._present[rows] = 1
-        _flush(self._present)
+    def error_bound(self) -> float:
+        """What the length of the difference to a vector of length 1 is below, for all rows."""
+        if self._scales is None:
+            return _ROUNDING_OF_HALVES
+        largest = float(self._scales.max(initial=0))
+        return largest / 2 * math.sqrt(self.width)
 
-    def read(self, rows: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    def write(self, rows: Rows, vectors: Tensor) -> None:
+        """Write rows ``[B, width]`` and bring them to the disk before they are marked as written.
+
+        A row of int8 is scaled by its own largest number.
+        """
+        numbers = vectors.float().cpu().numpy()
+        if self._scales is None:
+            numbers = numbers.astype(np.float16)
+        else:
+            scales = np.abs(numbers).max(axis=1, initial=0) / _LARGEST
+            self._scales[rows] = scales
+            numbers = np.rint(numbers / np.where(scales > 0, scales, 1)[:, None]).astype(np.int8)
+            self._scales.flush()
+        for number, inside, places in self._parts(rows):
+            self._shards[number][inside] = numbers[places]
+            self._shards[number].flush()
+        self._present[rows] = 1
+        self._present.flush()
+
+    def read(self, rows: Rows) -> tuple[Tensor, Tensor]:
         """float32 ``[len(rows), width]`` and whether each row is written, bool."""
-        vectors = torch.from_numpy(self._vectors[rows]).float()
-        return vectors, torch.from_numpy(self._present[rows] == 1)
+        out = np.empty((len(rows), self.width), dtype=np.float32)
+        for number, inside, places in self._parts(rows):
+            start = number * self.shape.shard_rows
+            scales = None if self._scales is None else self._scales[start:]
+            gather(self._shards[number], scales, inside, places, out)
+        return torch.from_numpy(out), torch.from_numpy(self._present[rows] == 1)
 
     def mean(self) -> Tensor:
         """Mean of all rows, float32 ``[width]``, read in chunks."""
-        total = np.zeros(self.width)
+        total = torch.zeros(self.width, dtype=torch.float64)
         for start in range(0, len(self), _CHUNK):
-            total += self._vectors[start : start + _CHUNK].sum(axis=0, dtype=np.float64)
-        return torch.from_numpy(total / len(self)).float()
+            rows, _ = self.read(np.arange(start, min(start + _CHUNK, len(self))))
+            total += rows.sum(dim=0, dtype=torch.float64)
+        return (total / len(self)).float()
 
     def read_all(self) -> Tensor:
         """All rows as float32 ``[n, width]``: for tables of items, not of users or pairs."""
-        return torch.from_numpy(self._vectors.astype(np.float32))
+        return self.read(np.arange(len(self)))[0]
+
+    def _parts(self, rows: Rows) -> Iterator[tuple[int, Rows, Rows]]:
+        """The number of each shard that rows are in, where in it, and where in ``rows``."""
+        of_row = rows // self.shape.shard_rows
+        for number in np.unique(of_row):
+            places = np.flatnonzero(of_row == number)
+            yield int(number), rows[places] - number * self.shape.shard_rows, places
 
 
-def _read_meta(path: Path) -> dict[str, Any] | None:
+def _read_shape(path: Path) -> Shape | None:
     try:
-        meta: dict[str, Any] = json.loads(path.with_suffix(".json").read_bytes())
-    except (OSError, ValueError):
+        return Shape(**json.loads(path.with_suffix(".json").read_bytes()))
+    except (OSError, ValueError, TypeError):
         return None
-    return meta
 
 
-def _map(
-    path: Path, n: int, width: int, mode: Literal["r", "r+", "w+"]
-) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.uint8]]:
-    return (
-        np.memmap(path.with_suffix(".f16"), np.float16, mode, shape=(n, width)),
-        np.memmap(path.with_suffix(".present"), np.uint8, mode, shape=(n,)),
-    )
-
-
-def _flush(array: npt.NDArray[np.generic]) -> None:
-    if isinstance(array, np.memmap):
-        array.flush()
+def _shard(path: Path, shape: Shape, number: int) -> Path:
+    return path.with_name(f"{path.name}-{number:05}.{shape.storage}")

@@ -27,9 +27,8 @@ from hnlmrec.negatives import (
     lookup,
 )
 from hnlmrec.negatives.scoring import score_batch
-from hnlmrec.negatives.semantic import Semantic
+from hnlmrec.negatives.semantic import HardNegativeSource, Semantic
 from hnlmrec.synthesis.controls import build_source
-from hnlmrec.synthesis.store import NegativeStore
 from hnlmrec.training.direct import direct_step
 
 
@@ -39,13 +38,14 @@ class LanguageArtefacts:
 
     Parameters
     ----------
-    store
-        The synthesised negatives of the training pairs.
+    source
+        Gives the synthesised negatives of the training pairs: a store, or the amortized head;
+        None for a model that needs none.
     item_vectors
-        Unit text vectors of all items, float32 ``[n_items, width]``, in the store's space.
+        Unit text vectors of all items, float32 ``[n_items, width]``, in the same space.
     """
 
-    store: NegativeStore
+    source: HardNegativeSource | None
     item_vectors: Tensor
 
 
@@ -227,7 +227,9 @@ def build_learner(
     alignment = ItemAlignment(adapter, item_vectors, config.alignment)
     if not isinstance(sampler, SemanticConfig):
         return Learner(backbone, base, config, alignment)
-    source = build_source(sampler.source, language.store, interactions.train.nnz, generator)
+    source = build_source(
+        sampler.source, language.source, item_vectors.shape[1], interactions.train.nnz, generator
+    )
     return Learner(backbone, Semantic(base, source, adapter, sampler), config, alignment)
 
 
