@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from pydantic import ValidationError
 from sampler_cases import DIM, N_USERS, make_batch, make_counts, make_pool, make_view, seeded
 from torch import Tensor
 
 from hnlmrec.alignment import Adapter
-from hnlmrec.config import SemanticConfig
+from hnlmrec.config import ModelConfig, SemanticConfig
 from hnlmrec.config.samplers import (
     AhnsConfig,
     DensConfig,
@@ -32,6 +33,7 @@ from hnlmrec.negatives.scoring import mixed_embeddings, score_batch
 from hnlmrec.negatives.semantic import Semantic
 
 WIDTH = 4
+INDPTR = torch.tensor([0, 1, 2, 3])
 BASES = (
     UniformConfig(), PopularityConfig(), DnsConfig(), SrnsConfig(), MixGcfConfig(), DensConfig(),
     AhnsConfig(), InBatchConfig(), SharedConfig(size=9), SharedConfig(size=9, beta=0.75, guard=0.3),
@@ -66,7 +68,7 @@ def _sample(
     items = torch.tensor([[1.0, 2, 2], [0, 3, 4], [5, 5, 5]])
     view = EmbeddingView(torch.tensor([[1.0, 1, 1], [0, 1, -1], [2, 0, 1]]), items)
     sampler = Semantic(
-        _Base(embeddings), _Source(), adapter, SemanticConfig.model_validate(changes)
+        _Base(embeddings), _Source(), adapter, SemanticConfig.model_validate(changes), INDPTR
     )
     index = torch.tensor([0, 1, 2])
     batch = PairBatch(index, index, index, epoch)
@@ -97,16 +99,16 @@ def test_where_scores_are_cosines_the_synthesised_negative_has_unit_length() -> 
 
     *_, view, adapter, batch = _sample()
     config = SemanticConfig.model_validate({"rescale": True})
-    sampler = Semantic(Short(embeddings=True), _Source(), adapter, config)
+    sampler = Semantic(Short(embeddings=True), _Source(), adapter, config, INDPTR)
     negatives = sampler.sample(batch, view.normalised(), torch.Generator())
     assert (negatives.lengths == 1).all()
-    torch.testing.assert_close(negatives.synthesised.norm(dim=1), torch.ones(3))
+    torch.testing.assert_close(negatives.synthesised.norm(dim=2), torch.ones(3, 1))
 
 
 def test_a_pair_without_a_synthesised_negative_keeps_its_base_negatives() -> None:
     negatives, view, _, _ = _sample(alpha=0.7)
     assert negatives.present is not None
-    assert negatives.present.tolist() == [True, True, False]
+    assert negatives.present.tolist() == [[True], [True], [False]]
     assert torch.equal(mixed_embeddings(negatives, view)[2], view.items[:2])
     assert negatives.items.tolist() == [[0, 1]] * 3
 
@@ -127,8 +129,8 @@ def test_in_the_place_of_the_negative_alpha_does_not_matter() -> None:
     negatives, view, _, _ = _sample(enter="negative", alpha=0.1, rescale=False)
     assert negatives.synthesised is not None
     mixed = mixed_embeddings(negatives, view)
-    torch.testing.assert_close(mixed[:2, 0], negatives.synthesised[:2])
-    torch.testing.assert_close(mixed[:2, 1], negatives.synthesised[:2])
+    torch.testing.assert_close(mixed[:2, 0], negatives.synthesised[:2, 0])
+    torch.testing.assert_close(mixed[:2, 1], negatives.synthesised[:2, 0])
     assert torch.equal(mixed[2], view.items[:2])
 
 
@@ -138,7 +140,7 @@ def test_as_one_more_negative_it_leaves_the_others_alone() -> None:
     _, scores, weights = score_batch(batch, negatives, view)
     torch.testing.assert_close(scores[:, :2], view.users @ view.items[:2].T)
     # at the mean length of the others: 3 and 5
-    hard = 4 * (view.users * negatives.synthesised).sum(dim=1)
+    hard = 4 * (view.users * negatives.synthesised[:, 0]).sum(dim=1)
     torch.testing.assert_close(scores[:, 2], hard)
     assert weights is not None
     torch.testing.assert_close(weights, torch.tensor([[1, 1, 0.4], [1, 1, 0.4], [1, 1, 0]]))
@@ -163,14 +165,21 @@ def test_every_base_is_under_test() -> None:
     assert {base.name for base in BASES} == set(SAMPLERS)
 
 
+@pytest.mark.parametrize("draws", [1, 2])
 @pytest.mark.parametrize("enter", ["mixture", "negative", "extra"])
 @pytest.mark.parametrize("cosine", [True, False])
 @pytest.mark.parametrize("base", BASES, ids=lambda base: base.name)
-def test_scores_are_those_of_the_mixed_embeddings(base: object, enter: str, cosine: bool) -> None:
+def test_scores_are_those_of_the_mixed_embeddings(
+    base: object, enter: str, cosine: bool, draws: int
+) -> None:
     setting = SamplerSetting(make_pool(), 2, make_counts(), N_USERS, DIM, seeded())
-    config = SemanticConfig.model_validate({"base": base, "enter": enter, "alpha": 0.3})
+    config = SemanticConfig.model_validate(
+        {"base": base, "enter": enter, "alpha": 0.3, "draws": draws}
+    )
     adapter = Adapter(WIDTH, DIM, 5, seeded())
-    sampler = Semantic(build_sampler(config.base, setting), _Source(), adapter, config)
+    sampler = Semantic(
+        build_sampler(config.base, setting), _Source(), adapter, config, setting.pool.indptr
+    )
     view, batch = make_view(), make_batch(epoch=2)
     view = view.normalised() if cosine else view
     negatives = sampler.sample(batch, view, seeded())
@@ -180,19 +189,53 @@ def test_scores_are_those_of_the_mixed_embeddings(base: object, enter: str, cosi
     users = view.users[batch.users]
     expected = (users.unsqueeze(1) * mixed).sum(dim=2)
     torch.testing.assert_close(scores[:, :n], expected.expand(b, n), rtol=1e-4, atol=1e-5)
-    assert scores.shape == (b, n + (enter == "extra"))
+    assert scores.shape == (b, n + draws * (enter == "extra"))
     alone = replace(negatives, synthesised=None)
     present = negatives.present
     assert present is not None
     base_scores = score_batch(batch, alone, view)[1]
     # a pair without a synthesised negative sees the base alone
-    torch.testing.assert_close(scores[~present, :n], base_scores[~present], rtol=1e-4, atol=1e-5)
+    none = ~present.any(dim=1)
+    torch.testing.assert_close(scores[none, :n], base_scores[none], rtol=1e-4, atol=1e-5)
     if enter == "extra":
         torch.testing.assert_close(scores[:, :n], base_scores, rtol=1e-4, atol=1e-5)
         assert weights is not None
-        assert weights[:, n].tolist() == present.float().tolist()
+        assert torch.equal(weights[:, n:], present.float())
         if negatives.weights is not None:
             assert torch.equal(weights[:, :n], negatives.weights)
     else:
-        assert not torch.allclose(scores[present], base_scores[present])
+        some = present.all(dim=1)
+        assert not torch.allclose(scores[some], base_scores[some])
         assert weights is negatives.weights
+
+
+def test_more_draws_are_those_of_other_pairs_of_the_user_and_meet_negatives_in_turn() -> None:
+    adapter, config = Adapter(WIDTH, 3, 5, seeded()), {"draws": 2, "alpha": 0.5, "rescale": False}
+    sampler = Semantic(
+        _Base(), _Source(), adapter, SemanticConfig.model_validate(config), torch.tensor([0, 3, 9])
+    )
+    view = EmbeddingView(torch.randn(2, 3), torch.randn(3, 3))
+    users, index = torch.tensor([0, 1] * 200), torch.tensor([1, 4] * 200)
+    negatives = sampler.sample(PairBatch(users, users, index), view, seeded())
+    assert negatives.synthesised is not None
+    everything = adapter(torch.eye(WIDTH))
+    which = torch.cdist(negatives.synthesised, everything.expand(400, -1, -1)).argmin(dim=2)
+    assert (which[:, 0] == index % WIDTH).all()
+    # user 0 has pairs 0 to 2, user 1 pairs 3 to 8
+    assert set(which[users == 0, 1].tolist()) == {0, 1, 2}
+    assert set(which[users == 1, 1].tolist()) == {0, 1, 2, 3}
+    mixed, (pair, order) = mixed_embeddings(negatives, view), (0, 1)
+    assert negatives.present is not None
+    share = 0.5 * negatives.present[pair, order]
+    torch.testing.assert_close(
+        mixed[pair, order],
+        share * everything[which[pair, order]] + (1 - share) * view.items[order],
+    )
+
+
+def test_draws_that_meet_no_negative_are_refused() -> None:
+    sampler = {"name": "semantic", "draws": 2}
+    with pytest.raises(ValidationError, match=r"sampler\.draws is 2 and a pair has 1 negatives"):
+        ModelConfig.model_validate({"sampler": sampler, "alignment": {"weight": 0.1}})
+    for change in ({"enter": "extra"}, {"base": {"name": "shared"}}):
+        ModelConfig.model_validate({"sampler": {**sampler, **change}, "alignment": {"weight": 0.1}})

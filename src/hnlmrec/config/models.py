@@ -134,6 +134,22 @@ class ModelConfig(Section):
         return isinstance(self.sampler, SemanticConfig) and self.sampler.source == "live"
 
     @model_validator(mode="after")
+    def _every_draw_meets_a_negative(self) -> Self:
+        sampler = self.sampler
+        if (
+            isinstance(sampler, SemanticConfig)
+            and sampler.enter != "extra"
+            and sampler.base.name not in ("in_batch", "shared")
+            and sampler.draws > self.training.negatives
+        ):
+            raise ValueError(
+                f"sampler.draws is {sampler.draws} and a pair has {self.training.negatives} "
+                "negatives to mix them with: raise training.negatives, or let them be extra "
+                "(sampler.enter)"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _semantic_trains_its_adapter(self) -> Self:
         if (
             isinstance(self.sampler, SemanticConfig)

@@ -167,6 +167,12 @@ class SemanticConfig(Section):
         0, ge=0, description="epochs from alpha_start to alpha, in equal steps; 0: alpha always"
     )
     weight: float = Field(1.0, gt=0, description="its weight as one more negative")
+    draws: int = Field(
+        1,
+        ge=1,
+        description="synthesised negatives of a pair: its own, and of other pairs of its user, "
+        "drawn anew in each epoch; mixed with the base's negatives in turn, or each one more",
+    )
     source: Literal["synthesised", "live", "shuffled", "noise"] = Field(
         "synthesised",
         description="live computes them in training by the amortized head, so that nothing grows "

@@ -34,7 +34,7 @@ def gather(
 
     # numba does not know memory maps
     numbers: Any = table.view(np.ndarray)
-    borders = threads.even(len(rows), threads.threads_for(len(rows) * table.shape[1]))
+    borders = threads.even(len(rows), threads.threads_for(len(rows) * table.shape[1], waiting=True))
     if scales is None:
         bits = numbers.view(np.uint16)
         threads.run(

@@ -35,9 +35,15 @@ def array(tensor: Tensor) -> Any:
     return tensor.contiguous().numpy()
 
 
-def threads_for(work: int) -> int:
-    """Threads that ``work`` multiplications are worth, at most as many as torch has."""
+def threads_for(work: int, *, waiting: bool = False) -> int:
+    """Threads that ``work`` multiplications are worth, at most as many as torch has.
+
+    Work that mostly waits for memory (``waiting``) is worth a thread without a trial: two threads
+    of one core wait at the same time.
+    """
     most = min(torch.get_num_threads(), work // _LEAST)
+    if waiting:
+        return max(1, most)
     return max(1, min(most, int(work // worth_a_thread()))) if most > 1 else 1
 
 

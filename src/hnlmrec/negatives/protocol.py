@@ -97,15 +97,16 @@ class Negatives:
     loss
         A loss of the sampler's own, a scalar that is added to the others.
     synthesised
-        Synthesised hard negative of each pair, float ``[B, D]``.
+        Synthesised hard negatives of each pair, its own first, float ``[B, S, D]``; negative ``n``
+        is mixed with that of number ``n % S``.
     present
-        Which pairs have a synthesised negative, bool ``[B]``; the others fell back to the base.
+        Which of them there are, bool ``[B, S]``; without one, a negative is the base's alone.
     lengths
         Factor of ``synthesised`` where it meets each negative, float ``[B or 1, N]``.
     mixed
         Weight of the synthesised negative in each negative (``alpha``).
     extra
-        Weight of the synthesised negative as one more negative of its pair; 0: it is none.
+        Weight of each synthesised negative as one more negative of its pair; 0: it is none.
     """
 
     items: Tensor

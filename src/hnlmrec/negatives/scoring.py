@@ -20,8 +20,8 @@ def score_batch(
     Returns
     -------
     tuple[Tensor, Tensor, Tensor | None]
-        Scores of the positives ``[B]`` and of the negatives ``[B, N]`` (one more column when the
-        synthesised negative enters as one), and the weights of the latter or None.
+        Scores of the positives ``[B]`` and of the negatives ``[B, N]`` (``[B, N + S]`` when
+        synthesised negatives enter as more of them), and the weights of the latter or None.
     """
     positive, scores = _base_scores(batch, negatives, view)
     weights = negatives.weights
@@ -29,16 +29,18 @@ def score_batch(
         return positive, scores, weights
     assert negatives.present is not None
     assert negatives.lengths is not None
-    present = negatives.present.to(scores.dtype)[:, None]
-    hard = (lookup(view.users, batch.users) * negatives.synthesised).sum(dim=1, keepdim=True)
+    present = negatives.present.to(scores.dtype)
+    hard = torch.einsum("bd,bsd->bs", lookup(view.users, batch.users), negatives.synthesised)
     if negatives.extra > 0:
-        column = hard * negatives.lengths.mean(dim=1, keepdim=True)
+        columns = hard * negatives.lengths.mean(dim=1, keepdim=True)
         if weights is None:
             weights = torch.ones_like(scores)
         weights = torch.cat([weights, negatives.extra * present], dim=1)
-        return positive, torch.cat([scores, column], dim=1), weights
-    share = negatives.mixed * present
-    return positive, (1 - share) * scores + share * negatives.lengths * hard, weights
+        return positive, torch.cat([scores, columns], dim=1), weights
+    which = _in_turn(negatives)
+    share = negatives.mixed * present[:, which]
+    mixed = (1 - share) * scores + share * negatives.lengths * hard[:, which]
+    return positive, mixed, weights
 
 
 def mixed_embeddings(negatives: Negatives, view: EmbeddingView) -> Tensor:
@@ -50,9 +52,17 @@ def mixed_embeddings(negatives: Negatives, view: EmbeddingView) -> Tensor:
         return base
     assert negatives.present is not None
     assert negatives.lengths is not None
-    share = negatives.mixed * negatives.present.to(base.dtype)[:, None, None]
-    hard = negatives.synthesised[:, None, :] * negatives.lengths[:, :, None]
+    which = _in_turn(negatives)
+    share = negatives.mixed * negatives.present.to(base.dtype)[:, which, None]
+    hard = negatives.synthesised[:, which] * negatives.lengths[:, :, None]
     return (1 - share) * base + share * hard
+
+
+def _in_turn(negatives: Negatives) -> Tensor:
+    """The number of the synthesised negative that each of the base's is mixed with, ``[N]``."""
+    assert negatives.synthesised is not None
+    n = negatives.items.shape[1]
+    return torch.arange(n, device=negatives.items.device) % negatives.synthesised.shape[1]
 
 
 @torch.no_grad()

@@ -37,7 +37,7 @@ class Semantic:
     a weight: in a softmax loss, one more term of the denominator.
 
     A pair without a synthesised vector keeps its base negatives and is counted.
-    Cost per batch: the base sampler's, a read of B vectors and one pass of the adapter.
+    Cost per batch: the base sampler's, a read of B S vectors and one pass of the adapter.
 
     Parameters
     ----------
@@ -49,6 +49,8 @@ class Semantic:
         Maps it to the CF space.
     config
         How it enters, its weight, rescaling and gradient.
+    indptr
+        Where each user's training pairs begin and the last one's end, int64 ``[n_users + 1]``.
     """
 
     def __init__(
@@ -57,19 +59,22 @@ class Semantic:
         source: HardNegativeSource,
         adapter: Adapter,
         config: SemanticConfig,
+        indptr: Tensor,
     ) -> None:
         self.base = base
         self.source = source
         self.adapter = adapter
         self.config = config
+        self.indptr = indptr
 
     def sample(
         self, batch: PairBatch, view: EmbeddingView, generator: torch.Generator
     ) -> Negatives:
         """Draw base negatives and add the synthesised ones; see `NegativeSampler`."""
         base = self.base.sample(batch, view, generator)
-        vectors, present = self.source.vectors(batch.index)
-        hard = self.adapter(vectors)
+        index = self._pairs(batch, generator)
+        vectors, present = self.source.vectors(index.flatten())
+        hard = self.adapter(vectors).unflatten(0, index.shape)
         lengths = torch.ones((1, base.items.shape[1]), dtype=hard.dtype, device=hard.device)
         if self.config.rescale:
             hard = F.normalize(hard, dim=-1)
@@ -81,11 +86,23 @@ class Semantic:
         return replace(
             base,
             synthesised=hard,
-            present=present,
+            present=present.view(index.shape),
             lengths=lengths,
             mixed=self.share(batch.epoch),
             extra=self.config.weight if self.config.enter == "extra" else 0.0,
         )
+
+    def _pairs(self, batch: PairBatch, generator: torch.Generator) -> Tensor:
+        """The pairs whose synthesised negatives each pair meets, int64 ``[B, S]``: its own first.
+
+        The others are drawn from its user's training pairs, with replacement.
+        """
+        own, others = batch.index[:, None], self.config.draws - 1
+        if others == 0:
+            return own
+        first, end = self.indptr[batch.users, None], self.indptr[batch.users + 1, None]
+        draws = torch.rand(len(own), others, generator=generator, device=own.device)
+        return torch.cat([own, first + (draws * (end - first)).long()], dim=1)
 
     def share(self, epoch: int) -> float:
         """Weight of the synthesised negative in a mixture in an epoch, counted from 1."""

@@ -89,8 +89,7 @@ def fhns_rates(
         users.append(rows)
         used.append(_catalogue_items(negatives, rows, view, interactions))
         if negatives.synthesised is not None:
-            alone = negatives.synthesised[:, None]
-            synthesised.append(_nearest(alone, rows, view, interactions))
+            synthesised.append(_nearest(negatives.synthesised, rows, view, interactions))
     held_out = interactions.valid + interactions.test
     who = np.concatenate(users)
     rates = {"used": fhns_rate(np.concatenate(used), who, held_out, interactions.train).ratio}

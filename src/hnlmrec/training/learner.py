@@ -138,7 +138,7 @@ class Learner(nn.Module):
             parts["auxiliary"] = auxiliary
         counts = {}
         if negatives.present is not None:
-            counts["missing"] = (~negatives.present).sum()
+            counts["missing"] = (~negatives.present[:, 0]).sum()
             contrast = self._contrastive(batch, negatives, view)
             if contrast is not None:
                 parts["contrastive"] = contrast
@@ -160,16 +160,17 @@ class Learner(nn.Module):
     def _contrastive(
         self, batch: PairBatch, negatives: Negatives, view: EmbeddingView
     ) -> Tensor | None:
-        """lambda_cl * L_CL over the pairs that have a synthesised negative."""
+        """lambda_cl * L_CL over the pairs and the synthesised negatives that they have."""
         config, present = self.config.sampler, negatives.present
         assert isinstance(config, SemanticConfig)
         assert present is not None
         assert negatives.synthesised is not None
         if config.contrastive_weight == 0 or not present.any():
             return None
+        pair = present.nonzero()[:, 0]
         return config.contrastive_weight * contrastive(
-            lookup(view.users, batch.users[present]),
-            lookup(view.items, batch.positives[present]),
+            lookup(view.users, batch.users[pair]),
+            lookup(view.items, batch.positives[pair]),
             negatives.synthesised[present],
             config.contrastive_temperature,
         )
@@ -230,7 +231,9 @@ def build_learner(
     source = build_source(
         sampler.source, language.source, item_vectors.shape[1], interactions.train.nnz, generator
     )
-    return Learner(backbone, Semantic(base, source, adapter, sampler), config, alignment)
+    return Learner(
+        backbone, Semantic(base, source, adapter, sampler, pool.indptr), config, alignment
+    )
 
 
 def epoch_batches(
