@@ -10,13 +10,18 @@ from torch.nn import functional as F
 
 from hnlmrec.config import AlignmentConfig
 from hnlmrec.losses import info_nce
+from hnlmrec.negatives.protocol import EmbeddingView, lookup
+from hnlmrec.negatives.uninteracted import Uninteracted
+
+_PIECES = 8
 
 
 class Adapter(nn.Module):
-    """A two-layer perceptron from text vectors to CF embeddings.
+    """A two-layer perceptron from text vectors to CF embeddings, behind self-attention if wanted.
 
-    The paper's adapter is self-attention and an MLP; attention over a single vector is a linear
-    map, so the MLP stands alone here.
+    The paper's adapter is self-attention and an MLP. Attention over a single vector would be a
+    linear map, so here the vector is cut into eight pieces, zeros behind the last, that attend to
+    one another: the vector goes on with what they gathered added to it.
 
     Parameters
     ----------
@@ -24,32 +29,68 @@ class Adapter(nn.Module):
         Size of a text vector.
     dim
         Size of a CF embedding.
-    hidden
-        Width of the hidden layer.
+    config
+        Width of the hidden layer, and whether there is attention.
     generator
         Source of the initial weights.
     """
 
-    def __init__(self, width: int, dim: int, hidden: int, generator: torch.Generator) -> None:
+    def __init__(
+        self, width: int, dim: int, config: AlignmentConfig, generator: torch.Generator
+    ) -> None:
         super().__init__()
-        self.inner = nn.Linear(width, hidden)
-        self.outer = nn.Linear(hidden, dim)
-        with torch.no_grad():
-            for layer in (self.inner, self.outer):
-                bound = 1 / math.sqrt(layer.in_features)
-                layer.weight.uniform_(-bound, bound, generator=generator)
-                layer.bias.zero_()
+        self.attention: PieceAttention | None = None
+        if config.adapter == "attention":
+            self.attention = PieceAttention(width, generator)
+        self.inner = nn.Linear(width, config.hidden)
+        self.outer = nn.Linear(config.hidden, dim)
+        for layer in (self.inner, self.outer):
+            _start(layer, generator)
+        self.requires_grad_(not config.frozen)
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Map unit text vectors ``[..., width]`` to ``[..., dim]``."""
         # unit vectors have entries of about 1/sqrt(width); the layers expect about 1
         scaled = vectors * math.sqrt(self.inner.in_features)
+        if self.attention is not None:
+            scaled = scaled + self.attention(scaled)
         output: Tensor = self.outer(F.gelu(self.inner(scaled)))
         return output
 
 
-class ItemAlignment:
-    """InfoNCE between adapted item texts and the CF embeddings of the same items.
+class PieceAttention(nn.Module):
+    """Self-attention of one head between the pieces of a vector.
+
+    Parameters
+    ----------
+    width
+        Size of the vector.
+    generator
+        Source of the initial weights.
+    """
+
+    def __init__(self, width: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.width, self.piece = width, -(-width // _PIECES)
+        self.project = nn.Linear(self.piece, 3 * self.piece)
+        self.out = nn.Linear(self.piece, self.piece)
+        for layer in (self.project, self.out):
+            _start(layer, generator)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """What the pieces of ``[..., width]`` gather from one another, of the same shape."""
+        padded = F.pad(vectors, (0, _PIECES * self.piece - self.width))
+        pieces = padded.unflatten(-1, (_PIECES, self.piece))
+        query, key, value = self.project(pieces).chunk(3, dim=-1)
+        gathered = F.scaled_dot_product_attention(query, key, value)
+        whole: Tensor = self.out(gathered).flatten(-2)[..., : self.width]
+        return whole
+
+
+class TextAlignment:
+    """InfoNCE between adapted texts and the CF embeddings of the same items and users.
+
+    The text of a user is the mean of the text vectors of the user's training items.
 
     Parameters
     ----------
@@ -58,27 +99,55 @@ class ItemAlignment:
     item_vectors
         Unit text vectors of all items, float ``[n_items, width]``.
     config
-        Weight, temperature and whether the item embeddings learn from it too.
+        Weights, temperature and whether the CF embeddings learn from it too.
+    pool
+        Knows the users' training items.
     """
 
-    def __init__(self, adapter: Adapter, item_vectors: Tensor, config: AlignmentConfig) -> None:
+    def __init__(
+        self, adapter: Adapter, item_vectors: Tensor, config: AlignmentConfig, pool: Uninteracted
+    ) -> None:
         self.adapter = adapter
         self.item_vectors = item_vectors
         self.config = config
+        self.pool = pool
 
-    def loss(self, positives: Tensor, item_embeddings: Tensor) -> Tensor:
-        """The weighted loss over the distinct items of a batch.
+    def loss(self, users: Tensor, positives: Tensor, view: EmbeddingView) -> Tensor:
+        """The weighted loss over the distinct items and users of a batch, at most so many of each.
 
         Parameters
         ----------
-        positives
-            Items of the batch, int64 ``[B]``.
-        item_embeddings
-            Embeddings of all items, ``[n_items, dim]``.
+        users, positives
+            Of the batch, int64 ``[B]``.
+        view
+            What scores.
         """
-        items = positives.unique()[: self.config.max_items]
-        embeddings = item_embeddings.index_select(0, items)
+        config, most = self.config, self.config.max_items
+        total = torch.zeros((), device=positives.device)
+        if config.weight > 0:
+            items = positives.unique()[:most]
+            texts = lookup(self.item_vectors, items)
+            total = total + config.weight * self._match(texts, lookup(view.items, items))
+        if config.user_weight > 0:
+            some = users.unique()[:most]
+            texts = self.user_vectors(some)
+            total = total + config.user_weight * self._match(texts, lookup(view.users, some))
+        return total
+
+    def user_vectors(self, users: Tensor) -> Tensor:
+        """Unit mean text of the training items of distinct users, float ``[B, width]``."""
+        items, starts = self.pool.histories(users)
+        return F.normalize(F.embedding_bag(items, self.item_vectors, starts, mode="mean"), dim=1)
+
+    def _match(self, texts: Tensor, embeddings: Tensor) -> Tensor:
         if self.config.detach_items:
             embeddings = embeddings.detach()
-        texts = self.adapter(self.item_vectors.index_select(0, items))
-        return self.config.weight * info_nce(texts, embeddings, self.config.temperature)
+        return info_nce(self.adapter(texts), embeddings, self.config.temperature)
+
+
+def _start(layer: nn.Linear, generator: torch.Generator) -> None:
+    """Draw initial weights as torch does, from a generator, and no bias."""
+    bound = 1 / math.sqrt(layer.in_features)
+    with torch.no_grad():
+        layer.weight.uniform_(-bound, bound, generator=generator)
+        layer.bias.zero_()

@@ -9,7 +9,7 @@ from sampler_cases import DIM, N_USERS, make_batch, make_counts, make_pool, make
 from torch import Tensor
 
 from hnlmrec.alignment import Adapter
-from hnlmrec.config import ModelConfig, SemanticConfig
+from hnlmrec.config import AlignmentConfig, ModelConfig, SemanticConfig
 from hnlmrec.config.samplers import (
     AhnsConfig,
     DensConfig,
@@ -64,7 +64,7 @@ class _Source:
 def _sample(
     embeddings: bool = False, epoch: int = 1, **changes: object
 ) -> tuple[Negatives, EmbeddingView, Adapter, PairBatch]:
-    adapter = Adapter(WIDTH, 3, 5, seeded())
+    adapter = Adapter(WIDTH, 3, AlignmentConfig(hidden=5), seeded())
     items = torch.tensor([[1.0, 2, 2], [0, 3, 4], [5, 5, 5]])
     view = EmbeddingView(torch.tensor([[1.0, 1, 1], [0, 1, -1], [2, 0, 1]]), items)
     sampler = Semantic(
@@ -176,7 +176,7 @@ def test_scores_are_those_of_the_mixed_embeddings(
     config = SemanticConfig.model_validate(
         {"base": base, "enter": enter, "alpha": 0.3, "draws": draws}
     )
-    adapter = Adapter(WIDTH, DIM, 5, seeded())
+    adapter = Adapter(WIDTH, DIM, AlignmentConfig(hidden=5), seeded())
     sampler = Semantic(
         build_sampler(config.base, setting), _Source(), adapter, config, setting.pool.indptr
     )
@@ -210,7 +210,10 @@ def test_scores_are_those_of_the_mixed_embeddings(
 
 
 def test_more_draws_are_those_of_other_pairs_of_the_user_and_meet_negatives_in_turn() -> None:
-    adapter, config = Adapter(WIDTH, 3, 5, seeded()), {"draws": 2, "alpha": 0.5, "rescale": False}
+    adapter, config = (
+        Adapter(WIDTH, 3, AlignmentConfig(hidden=5), seeded()),
+        {"draws": 2, "alpha": 0.5, "rescale": False},
+    )
     sampler = Semantic(
         _Base(), _Source(), adapter, SemanticConfig.model_validate(config), torch.tensor([0, 3, 9])
     )

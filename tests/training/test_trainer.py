@@ -224,7 +224,8 @@ def test_alignment_can_spare_the_item_embeddings(
         config = _config(SEMANTIC, alignment={"weight": 1.0, "detach_items": detach})
         learner = build_learner(config, interactions, 0, language, torch.device("cpu"))
         assert learner.alignment is not None
-        learner.alignment.loss(torch.arange(10), learner.backbone.embeddings().items).backward()
+        ten = torch.arange(10)
+        learner.alignment.loss(ten, ten, learner.backbone.embeddings()).backward()
         assert (learner.backbone.table.grad is None) == detach
         assert learner.alignment.adapter.inner.weight.grad.abs().sum() > 0
 

@@ -77,12 +77,28 @@ class AlignmentConfig(Section):
     """The adapter from the language model's width to the CF space, aligned on items."""
 
     weight: float = Field(0.0, ge=0, description="weight of the InfoNCE alignment on items")
+    user_weight: float = Field(
+        0.0, ge=0, description="likewise on users, whose text is the mean of their items' texts"
+    )
+    adapter: Literal["mlp", "attention"] = Field(
+        "mlp", description="attention: self-attention between pieces of a vector before the mlp"
+    )
+    frozen: bool = Field(
+        False, description="control: the adapter keeps its random weights, whatever trains"
+    )
     temperature: float = Field(0.2, gt=0, description="temperature of the alignment")
     hidden: int = Field(256, ge=1, description="hidden width of the adapter")
-    max_items: int = Field(1024, ge=2, description="distinct items of a batch that are aligned")
-    detach_items: bool = Field(
-        False, description="true: alignment trains the adapter only, not the item embeddings"
+    max_items: int = Field(
+        1024, ge=2, description="distinct items of a batch that are aligned, and users"
     )
+    detach_items: bool = Field(
+        False, description="true: alignment trains the adapter only, not the CF embeddings"
+    )
+
+    @property
+    def active(self) -> bool:
+        """Whether there is anything to align on."""
+        return self.weight > 0 or self.user_weight > 0
 
 
 class TrainingConfig(Section):
@@ -118,7 +134,7 @@ class ModelConfig(Section):
     @property
     def needs_language(self) -> bool:
         """Whether training reads artefacts of the language stages."""
-        return self.sampler.name == "semantic" or self.alignment.weight > 0
+        return self.sampler.name == "semantic" or self.alignment.active
 
     @property
     def reads_store(self) -> bool:
@@ -154,10 +170,10 @@ class ModelConfig(Section):
         if (
             isinstance(self.sampler, SemanticConfig)
             and self.sampler.stop_gradient
-            and self.alignment.weight == 0
+            and not (self.alignment.active or self.alignment.frozen)
         ):
             raise ValueError(
                 "nothing would train the adapter: with sampler.stop_gradient true, "
-                "alignment.weight must be above 0"
+                "alignment.weight must be above 0 (or alignment.frozen true, as a control)"
             )
         return self

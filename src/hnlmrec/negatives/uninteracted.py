@@ -139,6 +139,23 @@ class Uninteracted:
         mask[owner[hit], order[column]] = True
         return mask[rows]
 
+    def histories(self, users: Tensor) -> tuple[Tensor, Tensor]:
+        """Training items of users, one user after the other, and where each one's begin.
+
+        Parameters
+        ----------
+        users
+            Indices, int64 ``[B]``.
+
+        Returns
+        -------
+        tuple[Tensor, Tensor]
+            Items, int64, and places in them, int64 ``[B]``.
+        """
+        first, counts = self.indptr[users], self.indptr[users + 1] - self.indptr[users]
+        _, place = _spread(first, counts)
+        return self.items[place].long(), counts.cumsum(0) - counts
+
     @cached_property
     def _interacted_keys(self) -> Tensor:
         """``user * n_items + item`` of the training interactions, sorted."""

@@ -154,7 +154,7 @@ def direct_step(
         is_smooth(backbone)
         and type(base) in _PLAIN  # a subclass may give more
         and config.loss.similarity == "inner"
-        and config.alignment.weight == 0
+        and not config.alignment.active
     )
     if not simple:
         return None

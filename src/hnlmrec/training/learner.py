@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from hnlmrec.alignment import Adapter, ItemAlignment
+from hnlmrec.alignment import Adapter, TextAlignment
 from hnlmrec.backbones import Backbone, build_backbone
 from hnlmrec.config import ModelConfig, SemanticConfig
 from hnlmrec.data.interactions import Interactions
@@ -61,7 +61,7 @@ class Learner(nn.Module):
     config
         The model's configuration.
     alignment
-        Alignment of the adapter on items, when there is one; its adapter is trained too.
+        What the adapter is aligned on, when there is one; the adapter is trained too.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Learner(nn.Module):
         backbone: Backbone,
         sampler: NegativeSampler,
         config: ModelConfig,
-        alignment: ItemAlignment | None = None,
+        alignment: TextAlignment | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -142,8 +142,8 @@ class Learner(nn.Module):
             contrast = self._contrastive(batch, negatives, view)
             if contrast is not None:
                 parts["contrastive"] = contrast
-        if self.alignment is not None and self.alignment.config.weight > 0:
-            parts["alignment"] = self.alignment.loss(batch.positives, view.items)
+        if self.alignment is not None and self.alignment.config.active:
+            parts["alignment"] = self.alignment.loss(batch.users, batch.positives, view)
         total = torch.stack(list(parts.values())).sum()
         logged = {name: value.detach() for name, value in (parts | counts).items()}
         return total, logged
@@ -222,10 +222,8 @@ def build_learner(
             mend="run `hnlmrec synthesize` first",
         )
     item_vectors = language.item_vectors.to(device)
-    adapter = Adapter(item_vectors.shape[1], backbone.width, config.alignment.hidden, generator).to(
-        device
-    )
-    alignment = ItemAlignment(adapter, item_vectors, config.alignment)
+    adapter = Adapter(item_vectors.shape[1], backbone.width, config.alignment, generator)
+    alignment = TextAlignment(adapter.to(device), item_vectors, config.alignment, pool)
     if not isinstance(sampler, SemanticConfig):
         return Learner(backbone, base, config, alignment)
     source = build_source(
