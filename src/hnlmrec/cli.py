@@ -106,7 +106,7 @@ def examples(
 ) -> None:
     """Show a few users in words: profile, liked items, synthesised negatives, DNS's picks."""
     pipeline = _pipeline(config, folder, changes, update=False)
-    pipeline.run(pipeline.stages)
+    pipeline.run(["compare"])
     from hnlmrec.studies.examples import examples as describe
 
     for example in describe(pipeline.context, users):
@@ -206,6 +206,7 @@ def profile(
         pipeline.reporter.line(line)
 
 
+_stage_command("name", "Route A: let the LLM name hard negatives, and look the names up.")
 _stage_command("finetune", "Fine-tune the LLM on hard negatives that a CF model names.")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from hnlmrec.config import RunConfig
 from hnlmrec.pipeline import Pipeline
 from hnlmrec.reporting import Reporter
+from hnlmrec.stage_names import COMPARE
 
 # busy users and items alone, cut texts, one LoRA step and a few epochs: to see that everything
 # works, not how well
@@ -28,7 +29,7 @@ def run_demo(folder: Path, *, quick: bool, reporter: Reporter, update: bool = Fa
     """Run the default configuration and print the comparison and a few users in words."""
     config = RunConfig.from_dict({**(_QUICK if quick else {}), "run": str(folder)})
     pipeline = Pipeline(config, reporter, update=update)
-    pipeline.run(pipeline.stages)
+    pipeline.run([COMPARE])
     from hnlmrec.studies.examples import examples
 
     reporter.line()

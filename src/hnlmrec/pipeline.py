@@ -21,6 +21,7 @@ from hnlmrec.reporting import Reporter
 from hnlmrec.stage_names import (
     COMPARE,
     FINETUNE,
+    NAME,
     PREPARE,
     PRETRAIN,
     PROFILE,
@@ -33,6 +34,7 @@ from hnlmrec.stages import (
     compare_stage,
     evaluate_stage,
     finetune_stage,
+    name_stage,
     prepare_stage,
     pretrain_stage,
     profile_stage,
@@ -46,6 +48,16 @@ from hnlmrec.stages import (
 _FORMAT = 1
 # keys of training that pretraining does not use: it runs a fixed number of epochs
 _STOPPING = ("epochs", "patience", "evaluate_every")
+# what training with negatives of a source reads, besides the fine-tuned model; noise needs nothing
+_STAGE_OF_SOURCE = {
+    "synthesised": SYNTHESIZE,
+    "shuffled": SYNTHESIZE,
+    "live": PRETRAIN,
+    "names": NAME,
+    "grounded": NAME,
+}
+# keys of synthesis that fine-tuning does not use
+_NOT_LEARNED = ("route_a", "storage", "chunk_pairs")
 
 
 @dataclass(frozen=True)
@@ -75,7 +87,9 @@ def plan(config: RunConfig) -> dict[str, Stage]:
     tree = config.model_dump(mode="json")
     # where a server is and how patiently it is asked changes no answer
     language = {k: v for k, v in tree["language"].items() if k not in ("server", "answers")}
-    learned = {k: v for k, v in tree["synthesis"].items() if k not in ("storage", "chunk_pairs")}
+    learned = {k: v for k, v in tree["synthesis"].items() if k not in _NOT_LEARNED}
+    by_name = (NAME,) if config.synthesis.supervision.strategy == "route_a" else ()
+    route_a = config.synthesis.route_a
     stages = [
         Stage(PREPARE, (), {**tree["data"], "files": source_files(config.data)}, prepare_stage),
         Stage(
@@ -83,11 +97,25 @@ def plan(config: RunConfig) -> dict[str, Stage]:
             (PREPARE,),
             {
                 "profile": tree["profile"],
-                "wording": wording_texts(config.profile),
+                "wording": wording_texts(config.profile.user_wording, config.profile.item_wording),
                 "language": language,
                 "seed": config.seed,
             },
             profile_stage,
+        ),
+        Stage(
+            NAME,
+            (PREPARE, PROFILE),
+            {
+                "route_a": tree["synthesis"]["route_a"],
+                "wording": wording_texts(route_a.wording),
+                "model": config.profile.model,
+                "attempts": config.profile.attempts,
+                "pooling": config.synthesis.finetune.pooling,
+                "language": language,
+                "seed": config.seed,
+            },
+            name_stage,
         ),
         Stage(
             PRETRAIN,
@@ -102,7 +130,7 @@ def plan(config: RunConfig) -> dict[str, Stage]:
         ),
         Stage(
             FINETUNE,
-            (PREPARE, PROFILE, PRETRAIN),
+            (PREPARE, PROFILE, PRETRAIN, *by_name),
             {"synthesis": learned, "language": language, "seed": config.seed},
             finetune_stage,
         ),
@@ -127,8 +155,8 @@ def model_needs(model: ModelConfig) -> tuple[str, ...]:
     """Stages whose artefacts the training of a model reads."""
     if not model.needs_language:
         return (PREPARE,)
-    negatives = (SYNTHESIZE,) if model.reads_store else (PRETRAIN,) if model.synthesises else ()
-    return (PREPARE, FINETUNE, *negatives)
+    negatives = _STAGE_OF_SOURCE.get(model.source or "")
+    return (PREPARE, FINETUNE, negatives) if negatives else (PREPARE, FINETUNE)
 
 
 def _model_stages(name: str, model: ModelConfig, seed: int, config: RunConfig) -> list[Stage]:

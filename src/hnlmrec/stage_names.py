@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-PREPARE, PROFILE, PRETRAIN = "prepare", "profile", "pretrain"
+PREPARE, PROFILE, NAME, PRETRAIN = "prepare", "profile", "name", "pretrain"
 FINETUNE, SYNTHESIZE, COMPARE = "finetune", "synthesize", "compare"
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hnlmrec.artifacts import RunFolder, write_atomically
-from hnlmrec.config import DataConfig, ModelConfig, ProfileConfig, RunConfig
+from hnlmrec.config import DataConfig, ModelConfig, RunConfig
 from hnlmrec.data.embedded import locate as locate_data
 from hnlmrec.data.interactions import Interactions, ItemTexts
 from hnlmrec.errors import ArtifactError
 from hnlmrec.reporting import Reporter
-from hnlmrec.stage_names import FINETUNE, PREPARE, PRETRAIN, PROFILE, SYNTHESIZE
+from hnlmrec.stage_names import FINETUNE, NAME, PREPARE, PRETRAIN, PROFILE, SYNTHESIZE
 
 if TYPE_CHECKING:
     from hnlmrec.language.local import LocalLanguageModel
@@ -65,8 +65,13 @@ class Context:
         from hnlmrec.synthesis.finetune import SynthesisInputs
 
         profiles = Profiles.load(self.run.stage(PROFILE))
+        named = None
+        if self.config.synthesis.supervision.strategy == "route_a":
+            from hnlmrec.synthesis.named import Named
+
+            named = Named.load(self.run.stage(NAME))
         return SynthesisInputs(
-            self.interactions, profiles.users, profiles.items, self._pretrained()
+            self.interactions, profiles.users, profiles.items, self._pretrained(), named
         )
 
     def language_artefacts(self, model: ModelConfig) -> LanguageArtefacts | None:
@@ -74,18 +79,24 @@ class Context:
         if not model.needs_language:
             return None
         from hnlmrec.negatives.semantic import HardNegativeSource
-        from hnlmrec.synthesis.finetune import load_item_vectors
+        from hnlmrec.synthesis.finetune import load_item_centre, load_item_vectors
         from hnlmrec.synthesis.live import LiveNegatives
+        from hnlmrec.synthesis.named import NamedNegatives
         from hnlmrec.synthesis.store import NegativeStore
         from hnlmrec.training import LanguageArtefacts
 
-        finetuned = self.run.stage(FINETUNE)
+        finetuned, named = self.run.stage(FINETUNE), self.run.stage(NAME)
+        item_vectors = load_item_vectors(finetuned)
         source: HardNegativeSource | None = None
-        if model.reads_store:
+        if model.source in ("synthesised", "shuffled"):
             source = NegativeStore.open(self.run.stage(SYNTHESIZE), self.interactions)
-        elif model.synthesises:
+        elif model.source == "live":
             source = LiveNegatives.open(finetuned, self._pretrained(), self.interactions)
-        return LanguageArtefacts(source, load_item_vectors(finetuned))
+        elif model.source == "names":
+            source = NamedNegatives.as_named(named, load_item_centre(finetuned))
+        elif model.source == "grounded":
+            source = NamedNegatives.grounded(named, item_vectors)
+        return LanguageArtefacts(source, item_vectors)
 
     def _pretrained(self) -> EmbeddingView:
         """Embeddings of the CF model that supervises."""
@@ -104,9 +115,8 @@ def source_files(config: DataConfig) -> list[tuple[str, int, int]]:
     return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 
-def wording_texts(config: ProfileConfig) -> list[str | None]:
+def wording_texts(*files: Path | None) -> list[str | None]:
     """The files that replace the wording of questions, as they are now."""
-    files = (config.user_wording, config.item_wording)
     # the stage itself says what is wrong with one that is not there
     return [file.read_text("utf-8") if file and file.is_file() else None for file in files]
 
@@ -132,6 +142,29 @@ def profile_stage(context: Context, folder: Path) -> list[str]:
         context.config.seed,
         context.writer,
         context.config.language.server,
+        lambda text: context.reporter.line(f"    {text}"),
+        context.reporter.progress,
+    ).lines()
+
+
+def name_stage(context: Context, folder: Path) -> list[str]:
+    """Let the language model name hard negatives of training pairs, and look the names up."""
+    from hnlmrec.profiles import Profiles
+    from hnlmrec.synthesis.naming import write_names
+
+    config = context.config
+    return write_names(
+        config.synthesis.route_a,
+        config.profile,
+        config.synthesis.finetune,
+        context.interactions,
+        Profiles.load(context.run.stage(PROFILE)),
+        context.item_texts,
+        folder,
+        config.seed,
+        context.writer(),
+        context.language_model,
+        config.language.server,
         lambda text: context.reporter.line(f"    {text}"),
         context.reporter.progress,
     ).lines()

@@ -12,7 +12,7 @@ from hnlmrec.config import ProfileConfig, ServerConfig
 from hnlmrec.data import Interactions, ItemTexts
 from hnlmrec.errors import ConfigError
 from hnlmrec.language import Prompt
-from hnlmrec.profiles.asking import ask, estimate
+from hnlmrec.profiles.asking import ask, estimate, profile_form
 from hnlmrec.profiles.generate import ProfileData
 from hnlmrec.profiles.preview import preview
 from hnlmrec.profiles.wording import Wording
@@ -45,7 +45,7 @@ def bad_until(attempt: int, title: str = "Alien"):
 
 def test_a_rejected_answer_is_shown_to_the_model_with_the_reason(data, tmp_path: Path) -> None:
     model, seen = bad_until(1)
-    written = ask(everyone(data), CONFIG, fake_writer(model, tmp_path))
+    written = ask(everyone(data), profile_form(CONFIG), CONFIG, fake_writer(model, tmp_path))
     assert written.attempts == {"at once": 8, "repaired": 1}
     assert not written.reasons
     first, second = seen
@@ -56,7 +56,7 @@ def test_a_rejected_answer_is_shown_to_the_model_with_the_reason(data, tmp_path:
 
 def test_then_it_is_asked_anew_without_the_example(data, tmp_path: Path) -> None:
     model, seen = bad_until(2)
-    written = ask(everyone(data), CONFIG, fake_writer(model, tmp_path))
+    written = ask(everyone(data), profile_form(CONFIG), CONFIG, fake_writer(model, tmp_path))
     assert written.attempts == {"at once": 8, "asked anew": 1}
     assert [message["role"] for message in seen[2]] == ["system", "user"]
     assert "Copper" not in json.dumps(seen[2])
@@ -66,11 +66,11 @@ def test_then_it_is_asked_anew_without_the_example(data, tmp_path: Path) -> None
 def test_attempts_are_limited(data, tmp_path: Path, attempts: int, asked: int) -> None:
     model, seen = bad_until(9)
     config = CONFIG.model_copy(update={"attempts": attempts})
-    written = ask(everyone(data), config, fake_writer(model, tmp_path))
+    written = ask(everyone(data), profile_form(config), config, fake_writer(model, tmp_path))
     assert len(seen) == asked
     # item 2 comes after the four users
     assert written.reasons == {4 + 2: "not a complete profile in JSON"}
-    assert len(written.profiles) == 8
+    assert len(written.answers) == 8
 
 
 def test_a_title_that_gives_orders_stays_between_the_delimiters(
@@ -80,7 +80,7 @@ def test_a_title_that_gives_orders_stays_between_the_delimiters(
     frame = texts.frame.with_columns(title=texts.frame["title"].replace("Alien", order))
     data = ProfileData(CONFIG, interactions, ItemTexts(frame), None, 0)
     model = FakeLanguageModel(lambda prompt: "no")
-    ask(everyone(data), CONFIG, fake_writer(model, tmp_path))
+    ask(everyone(data), profile_form(CONFIG), CONFIG, fake_writer(model, tmp_path))
     hostile = [prompt for prompt in model.asked if "Ignore all rules" in json.dumps(prompt)]
     assert len(hostile) >= 3  # each attempt, about the item and about the user who liked it
     for prompt in hostile:
@@ -97,19 +97,23 @@ def test_the_estimate_counts_what_is_not_in_the_cache(data, tmp_path: Path) -> N
     prices = ServerConfig(price_prompt=1000, price_answer=2000)
     requests = everyone(data)
     characters = sum(len(m["content"]) for one in requests.values() for m in one.prompt)
-    text = estimate(requests, CONFIG, writer, ServerConfig())
+    text = estimate(requests, profile_form(CONFIG), CONFIG, writer, ServerConfig())
     assert f"9 profiles, 9 questions to ask: about {characters // 4:,} tokens of prompts" in text
     assert "at most 450 of answers" in text
     assert "prices" not in text
     assert "pace" not in text
     cost = (characters // 4 * 1000 + 450 * 2000) / 1e6
-    assert f"at most {cost:,.2f} at" in estimate(requests, CONFIG, writer, prices)
-    ask(requests, CONFIG, writer)
+    assert f"at most {cost:,.2f} at" in estimate(
+        requests, profile_form(CONFIG), CONFIG, writer, prices
+    )
+    ask(requests, profile_form(CONFIG), CONFIG, writer)
     assert "9 profiles, 0 questions to ask: about 0 tokens" in estimate(
-        requests, CONFIG, writer, prices
+        requests, profile_form(CONFIG), CONFIG, writer, prices
     )
     other = CONFIG.model_copy(update={"max_new_tokens": 60})
-    assert "at the pace of this model's answers so far" in estimate(requests, other, writer, prices)
+    assert "at the pace of this model's answers so far" in estimate(
+        requests, profile_form(other), other, writer, prices
+    )
 
 
 def test_the_preview_shows_questions_answers_and_the_cost_and_pays_once(
@@ -127,7 +131,7 @@ def test_the_preview_shows_questions_answers_and_the_cost_and_pays_once(
     assert "8 of 9 accepted; 11 answers asked for" in lines[-2]
     assert lines[-1].startswith("all of them: 9 profiles, 0 questions to ask")
     again = FakeLanguageModel()
-    ask(everyone(data), CONFIG, fake_writer(again, tmp_path))
+    ask(everyone(data), profile_form(CONFIG), CONFIG, fake_writer(again, tmp_path))
     assert not again.asked
 
 

@@ -105,13 +105,37 @@ class ProfileConfig(Section):
     )
 
 
+class RouteAConfig(Section):
+    """Route A: the language model names hard negatives, which are looked up in the catalogue."""
+
+    pairs: int = Field(200, ge=0, description="training pairs that are asked about; 0: all")
+    wording: Path | None = Field(
+        None, description="YAML file with the wording of questions; null: the library's own"
+    )
+    max_new_tokens: int = Field(96, ge=16, description="longest answer, in tokens")
+    min_ratio: float = Field(
+        88,
+        ge=0,
+        le=100,
+        description="least similarity of a name to a title that it means, by letters",
+    )
+    min_cosine: float | None = Field(
+        0.6,
+        ge=-1,
+        le=1,
+        description="least cosine of a name's text vector to that of a title that it means; null: "
+        "names are found by letters alone, and titles need not be encoded",
+    )
+
+
 class SupervisionConfig(Section):
     """Which item is the hard negative of a training pair."""
 
-    strategy: Literal["cf_semantic", "cf", "semantic", "random"] = Field(
+    strategy: Literal["cf_semantic", "cf", "semantic", "random", "route_a"] = Field(
         "cf_semantic",
         description="cf_semantic: of the user's CF-hardest items, the near ones in meaning; "
-        "cf: CF-hardest; semantic: nearest in meaning; random: any un-interacted item",
+        "cf: CF-hardest; semantic: nearest in meaning; random: any un-interacted item; route_a: "
+        "what the language model names, for the pairs that synthesis.route_a asks about",
     )
     top_k: int = Field(50, ge=1, description="how many hardest items are candidates")
     margin: float = Field(
@@ -160,6 +184,7 @@ class SynthesisConfig(Section):
         "one LLM pass a training pair (the paper)",
     )
     supervision: SupervisionConfig = SupervisionConfig()
+    route_a: RouteAConfig = RouteAConfig()
     finetune: FinetuneConfig = FinetuneConfig()
     storage: Literal["float16", "int8"] = Field(
         "float16",

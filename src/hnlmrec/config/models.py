@@ -137,17 +137,9 @@ class ModelConfig(Section):
         return self.sampler.name == "semantic" or self.alignment.active
 
     @property
-    def reads_store(self) -> bool:
-        """Whether training reads the store of synthesised negatives."""
-        return isinstance(self.sampler, SemanticConfig) and self.sampler.source in (
-            "synthesised",
-            "shuffled",
-        )
-
-    @property
-    def synthesises(self) -> bool:
-        """Whether training computes negatives by the amortized head."""
-        return isinstance(self.sampler, SemanticConfig) and self.sampler.source == "live"
+    def source(self) -> str | None:
+        """Where synthesised negatives come from; None for a model without."""
+        return self.sampler.source if isinstance(self.sampler, SemanticConfig) else None
 
     @model_validator(mode="after")
     def _every_draw_meets_a_negative(self) -> Self:

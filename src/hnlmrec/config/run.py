@@ -95,7 +95,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _live_negatives_have_a_head(self) -> Self:
-        live = [name for name, model in self.models.items() if model.synthesises]
+        live = [name for name, model in self.models.items() if model.source == "live"]
         if live and self.synthesis.mode != "amortized":
             raise ValueError(
                 f"sampler.source of {', '.join(live)} is live and synthesis.mode is "

@@ -173,10 +173,11 @@ class SemanticConfig(Section):
         description="synthesised negatives of a pair: its own, and of other pairs of its user, "
         "drawn anew in each epoch; mixed with the base's negatives in turn, or each one more",
     )
-    source: Literal["synthesised", "live", "shuffled", "noise"] = Field(
+    source: Literal["synthesised", "live", "names", "grounded", "shuffled", "noise"] = Field(
         "synthesised",
         description="live computes them in training by the amortized head, so that nothing grows "
-        "with interactions; controls: shuffled gives a pair another pair's negative; noise random "
+        "with interactions; names and grounded are Route A's: the text of the name, or of the item "
+        "that it means; controls: shuffled gives a pair another pair's negative; noise random "
         "vectors",
     )
     contrastive_weight: float = Field(1e-3, ge=0, description="lambda of the contrastive loss")

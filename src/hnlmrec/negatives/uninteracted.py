@@ -105,6 +105,10 @@ class Uninteracted:
         found = torch.searchsorted(self._interacted_keys, keys, right=True)
         return found == torch.searchsorted(self._interacted_keys, keys)
 
+    def position(self, users: Tensor, items: Tensor) -> Tensor:
+        """Positions of training pairs among all of them, int64 ``[B]``."""
+        return torch.searchsorted(self._interacted_keys, users * self.n_items + items)
+
     def interacted_in(self, users: Tensor, items: Tensor) -> Tensor:
         """Which items of a pool are training items of each user.
 

@@ -16,9 +16,10 @@ from pydantic import BaseModel
 from hnlmrec.config import ProfileConfig, ServerConfig
 from hnlmrec.data.interactions import NO_TEXT, Interactions, ItemTexts
 from hnlmrec.language.writer import Writer
-from hnlmrec.profiles.asking import Progress, Written, ask, estimate
+from hnlmrec.profiles.asking import Progress, Written, ask, estimate, profile_form
 from hnlmrec.profiles.history import training_items
 from hnlmrec.profiles.prompts import Request, item_requests, user_requests
+from hnlmrec.profiles.schema import Profile
 from hnlmrec.profiles.store import COLUMNS
 from hnlmrec.profiles.template import item_templates, user_templates
 from hnlmrec.profiles.text import plain_items
@@ -164,15 +165,17 @@ def generate_profiles(
     users = _chosen(config.generator, config.llm_sample_users, interactions.n_users, rng)
     items = _chosen(config.generator, config.llm_sample_items, interactions.n_items, rng)
     requests = data.requests(users, items)
-    written, usage, notes = Written(), {}, []
+    form = profile_form(config)
+    written: Written[Profile] = Written()
+    usage, notes = {}, []
     if requests:
         asking = writer()
         if config.generator == "template" and not asking.model.writes:
             notes.append("the language model only encodes, so it wrote no sample of profiles")
         else:
             if say is not None:
-                say(estimate(requests, config, asking, prices))
-            written = ask(requests, config, asking, progress)
+                say(estimate(requests, form, config, asking, prices))
+            written = ask(requests, form, config, asking, progress)
             usage = asdict(asking.usage)
     fallbacks = Counter(written.reasons.values())
     counts = {}
@@ -204,14 +207,14 @@ def _chosen(
     return np.sort(rng.choice(total, size=min(sample, total), replace=False))
 
 
-def _table(templates: list[str], written: Written, first: int) -> pl.DataFrame:
+def _table(templates: list[str], written: Written[Profile], first: int) -> pl.DataFrame:
     """Lay the accepted answers over the templates; a rejected one leaves its reason.
 
     ``first`` is the number that the request about index 0 has, or would have.
     """
     overlaid: list[tuple[int, str, str, str, str | None]] = []
     here = range(first, first + len(templates))
-    for name, profile in written.profiles.items():
+    for name, profile in written.answers.items():
         if name in here:
             row = (name - first, profile.summarization, profile.reasoning, "llm", None)
             overlaid.append(row)

@@ -10,7 +10,7 @@ import numpy as np
 
 from hnlmrec.config import ProfileConfig, ServerConfig
 from hnlmrec.language.writer import Writer
-from hnlmrec.profiles.asking import ask, estimate
+from hnlmrec.profiles.asking import ask, estimate, profile_form
 from hnlmrec.profiles.generate import ProfileData
 
 _WIDTH = 96
@@ -48,7 +48,8 @@ def preview(
     )
     requests = data.requests(users, items)
     start = time.perf_counter()
-    written = ask(requests, config, writer)
+    form = profile_form(config)
+    written = ask(requests, form, config, writer)
     seconds = time.perf_counter() - start
     seen: set[str] = set()
     for name, request in requests.items():
@@ -59,19 +60,19 @@ def preview(
             yield from _indented(f"[{message['role']}] {message['content']}")
         seen.add(kind)
         yield from _indented(f"[user] {request.prompt[-1]['content']}")
-        if name in written.profiles:
-            profile = written.profiles[name]
+        if name in written.answers:
+            profile = written.answers[name]
             yield from _indented(f"-> {profile.summarization} ({profile.reasoning})")
         else:
             yield from _indented(f"-> rejected: {written.reasons[name]}")
     usage = writer.usage
     yield (
-        f"{len(written.profiles)} of {len(requests)} accepted; {usage.asked} answers asked for in "
+        f"{len(written.answers)} of {len(requests)} accepted; {usage.asked} answers asked for in "
         f"{seconds:.1f} s ({usage.prompt_tokens:,} tokens of prompts, {usage.answer_tokens:,} of "
         f"answers), {usage.cached} from the cache"
     )
     everything = data.requests(np.arange(data.n_users), np.arange(data.n_items))
-    yield f"all of them: {estimate(everything, config, writer, prices)}"
+    yield f"all of them: {estimate(everything, form, config, writer, prices)}"
 
 
 def _indented(text: str) -> list[str]:

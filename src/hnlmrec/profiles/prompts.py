@@ -69,7 +69,7 @@ def item_requests(
     said = _reviews_of("item", items, reviews)
     rows = texts.frame[items.tolist()].to_dicts()
     return [
-        _request(wording, {**row, "reviews": said.get(item, [])})
+        request(wording, {**row, "reviews": said.get(item, [])})
         for item, row in zip(items.tolist(), rows, strict=True)
     ]
 
@@ -101,7 +101,7 @@ def user_requests(
     categories = dict(dominant_categories(trained).iter_rows())
     liked = dict(trained.group_by("user").agg(pl.col("title").head(history)).iter_rows())
     return [
-        _request(
+        request(
             wording,
             {
                 "categories": categories.get(user, ""),
@@ -128,7 +128,8 @@ def _reviews_of(
     )
 
 
-def _request(wording: Wording, data: dict[str, Any]) -> Request:
+def request(wording: Wording, data: dict[str, Any]) -> Request:
+    """Ask about plain data, after one worked example; empty fields are left out."""
     data = {key: value for key, value in data.items() if value}
     prompt: list[Message] = [
         {"role": "system", "content": f"{wording.system} {_GUARD}"},

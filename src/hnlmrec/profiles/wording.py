@@ -1,4 +1,4 @@
-"""How profiles are asked for: YAML files, one a kind, that a user can replace."""
+"""How profiles and names are asked for: YAML files, one a kind, that a user can replace."""
 
 from __future__ import annotations
 
@@ -12,11 +12,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from hnlmrec.config.loading import explain, read_yaml
 from hnlmrec.errors import ConfigError
 
-Kind = Literal["users", "items"]
+Kind = Literal["users", "items", "names"]
+# what an answer of each kind consists of
+_KEYS = {
+    "users": {"summarization", "reasoning"},
+    "items": {"summarization", "reasoning"},
+    "names": {"hard_negative_item", "reasoning"},
+}
 
 
 class Wording(BaseModel):
-    """How one kind of profile is asked for, with one worked example.
+    """How one kind of answer is asked for, with one worked example.
 
     Parameters
     ----------
@@ -33,7 +39,7 @@ class Wording(BaseModel):
     system: str = Field(min_length=1)
     question: str = Field(min_length=1)
     example_data: dict[str, str | list[str]]
-    example_answer: dict[Literal["summarization", "reasoning"], str]
+    example_answer: dict[str, str]
 
     @classmethod
     def read(cls, kind: Kind, path: Path | None = None) -> Self:
@@ -48,9 +54,16 @@ class Wording(BaseModel):
             own = resources.files("hnlmrec.profiles").joinpath(f"wording_{kind}.yaml")
             return cls.model_validate(yaml.safe_load(own.read_text(encoding="utf-8")))
         try:
-            return cls.model_validate(read_yaml(path))
+            wording = cls.model_validate(read_yaml(path))
         except ValidationError as error:
             raise ConfigError(explain(error), where=str(path)) from None
+        if wording.example_answer.keys() != _KEYS[kind]:
+            raise ConfigError(
+                f"example_answer has {', '.join(wording.example_answer)} and needs "
+                f"{', '.join(sorted(_KEYS[kind]))}",
+                where=str(path),
+            )
+        return wording
 
     @property
     def example(self) -> str:

@@ -18,7 +18,7 @@ from hnlmrec.stages import Context
 from hnlmrec.training import TrainedModel, build_learner
 
 _PAIRS, _PROFILE_LENGTH = 5, 200
-_OURS = ("synthesised", "live")
+_OURS = ("synthesised", "live", "names", "grounded")
 
 
 @dataclass(frozen=True)

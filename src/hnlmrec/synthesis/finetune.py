@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hnlmrec.artifacts import write_atomically
-from hnlmrec.config import SynthesisConfig
+from hnlmrec.config import FinetuneConfig, SynthesisConfig
 from hnlmrec.data.interactions import Interactions
 from hnlmrec.language.local import LocalLanguageModel
 from hnlmrec.measure import Meter
@@ -21,6 +21,7 @@ from hnlmrec.negatives.protocol import EmbeddingView
 from hnlmrec.synthesis.head_training import train_head
 from hnlmrec.synthesis.lora import tune_language_model
 from hnlmrec.synthesis.model import HardNegativeModel
+from hnlmrec.synthesis.named import Named
 from hnlmrec.synthesis.pairs import PairSampler
 from hnlmrec.synthesis.query import QueryEncoder, Segments
 from hnlmrec.synthesis.supervision import Supervision
@@ -42,6 +43,7 @@ class SynthesisInputs:
     user_texts: Sequence[str]
     item_texts: Sequence[str]
     view: EmbeddingView
+    named: Named | None = None
 
 
 class FinetuneReport(BaseModel):
@@ -82,10 +84,14 @@ def finetune(
     meter = Meter()
     texts = (inputs.user_texts, inputs.item_texts)
     model = HardNegativeModel(config, language, texts, inputs.view, centres, seed)
+    among = None if inputs.named is None else inputs.named.usable()
+    supervision = Supervision(
+        config.supervision, inputs.view, item_vectors, inputs.interactions.train, inputs.named
+    )
     task = Task(
         config.finetune,
-        Supervision(config.supervision, inputs.view, item_vectors, inputs.interactions.train),
-        PairSampler(inputs.interactions, config.finetune.held_out, seed),
+        supervision,
+        PairSampler(inputs.interactions, config.finetune.held_out, seed, among),
         item_vectors,
         seed,
         folder / "log.jsonl",
@@ -125,8 +131,23 @@ def load_item_vectors(folder: Path) -> Tensor:
 
     The states of all texts share a large common part; without it, cosines tell items apart.
     """
-    states = VectorTable.open(folder / ITEM_VECTORS, mend="run `hnlmrec finetune`").read_all()
+    states = _item_table(folder).read_all()
     return F.normalize(states - states.mean(dim=0), dim=1)
+
+
+def load_item_centre(folder: Path) -> Tensor:
+    """What `load_item_vectors` takes off the states, float32 ``[width]``."""
+    return _item_table(folder).mean()
+
+
+def _item_table(folder: Path) -> VectorTable:
+    return VectorTable.open(folder / ITEM_VECTORS, mend="run `hnlmrec finetune`")
+
+
+def bare_encoder(language: LocalLanguageModel, config: FinetuneConfig) -> QueryEncoder:
+    """What encodes bare texts as the target space has them: untuned, without CF embeddings."""
+    # soft tokens, which have a width, do not meet bare texts
+    return QueryEncoder(language, config, 1, torch.Generator().manual_seed(0))
 
 
 def encode_all(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hnlmrec.data.interactions import Interactions
+from hnlmrec.errors import ConfigError
 
 Rows = npt.NDArray[np.int64]
 
@@ -23,18 +24,34 @@ class PairSampler:
         Share kept out of every batch.
     seed
         Of the choice of held-out pairs.
+    among
+        Positions of the pairs that may be drawn or held out; None for all.
+
+    Raises
+    ------
+    ConfigError
+        When there are fewer than two.
     """
 
-    def __init__(self, interactions: Interactions, held_out: float, seed: int) -> None:
+    def __init__(
+        self, interactions: Interactions, held_out: float, seed: int, among: Rows | None = None
+    ) -> None:
         random = np.random.default_rng(seed)
         users, items = interactions.pairs("train")
         self._indptr = interactions.train.indptr
         self._users, self._items = users.astype(np.int64), items.astype(np.int64)
-        size = min(max(1, round(held_out * len(users))), len(users) - 1)
-        kept_out = np.zeros(len(users), dtype=bool)
-        kept_out[random.choice(len(users), size=size, replace=False)] = True
-        self.held_out = np.flatnonzero(kept_out)
-        self._kept = ~kept_out
+        allowed = np.arange(len(users)) if among is None else among
+        if len(allowed) < 2:
+            raise ConfigError(
+                f"{len(allowed)} training pairs have a target, and fine-tuning needs two and more",
+                where="synthesis.supervision.strategy",
+                mend="raise synthesis.route_a.pairs, or choose another strategy",
+            )
+        size = min(max(1, round(held_out * len(allowed))), len(allowed) - 1)
+        self.held_out = np.sort(random.choice(allowed, size=size, replace=False))
+        self._kept = np.zeros(len(users), dtype=bool)
+        self._kept[allowed] = True
+        self._kept[self.held_out] = False
         self.training = np.flatnonzero(self._kept)
 
     def pairs(self, index: Rows) -> tuple[Tensor, Tensor]:

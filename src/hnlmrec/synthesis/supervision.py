@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from hnlmrec.config import SupervisionConfig
 from hnlmrec.negatives.protocol import EmbeddingView
 from hnlmrec.negatives.uninteracted import Uninteracted
+from hnlmrec.synthesis.named import Named
 
 _CHUNK = 512
 NONE = -1
@@ -34,6 +35,8 @@ class Supervision:
         Unit text vectors, float32 ``[n_items, width]``.
     train
         Training interactions, CSR ``[n_users, n_items]``.
+    named
+        What the language model named, for ``route_a``.
     """
 
     def __init__(
@@ -42,8 +45,10 @@ class Supervision:
         view: EmbeddingView,
         item_vectors: Tensor,
         train: sp.csr_array,
+        named: Named | None = None,
     ) -> None:
         self.config = config
+        self._named = named
         self._vectors = item_vectors
         self._pool = Uninteracted(train, "cpu")
         self.candidates: Tensor | None = None
@@ -64,9 +69,13 @@ class Supervision:
         -------
         Tensor
             Items that the users did not interact with in training, int64 ``[B]``. A user whose
-            candidates are all ruled out gets a random one.
+            candidates are all ruled out gets a random one, as does a pair without a name.
         """
         fallback = self._pool.sample(users, 1, generator)[:, 0]
+        if self.config.strategy == "route_a":
+            assert self._named is not None
+            named = self._named.find(self._pool.position(users, items), self._named.items)
+            return torch.where(named == NONE, fallback, named)
         if self.candidates is None:
             return fallback
         rows = items if self.config.strategy == "semantic" else users
