@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from hnlmrec.errors import ConfigError
 
 _CHUNK = 256
+Places = npt.NDArray[np.int64]
 _YEAR = re.compile(r"\(\d{4}\)")
 _NO_WORD = re.compile(r"[\W_]+")
 TITLE, SIMILAR, MEANING, NOTHING = "title", "similar title", "meaning", "nothing"
@@ -32,7 +34,7 @@ class Grounding:
         ``title``, ``similar title``, ``meaning`` or ``nothing``, a name.
     """
 
-    items: npt.NDArray[np.int64]
+    items: Places
     how: list[str]
 
 
@@ -63,27 +65,38 @@ def ground(
     first = {title: item for item, title in reversed(list(enumerate(known)))}
     asked = [simple(name) for name in names]
     items = np.array([first.get(name, -1) if name else -1 for name in asked], dtype=np.int64)
-    how = [TITLE if item >= 0 else NOTHING for item in items]
-    todo = np.array([place for place, item in enumerate(items) if item < 0 and asked[place]])
-    for start in range(0, len(todo), _CHUNK):
-        places = todo[start : start + _CHUNK]
+    how = np.where(items >= 0, TITLE, NOTHING).astype(object)
+    for places in _open(items, asked):
         ratios = _ratios([asked[place] for place in places], known, min_ratio)
-        best = ratios.argmax(axis=1)
-        for place, item, ratio in zip(places, best, ratios.max(axis=1), strict=True):
-            if ratio >= min_ratio:
-                items[place], how[place] = item, SIMILAR
-    if vectors is not None and len(names):
+        _settle(items, how, places, ratios, min_ratio, SIMILAR)
+    if vectors is not None:
         centre = vectors[1].mean(dim=0)
         of_names, of_titles = (F.normalize(part - centre, dim=1) for part in vectors)
-        for start in range(0, len(names), _CHUNK):
-            cosines, best_items = (of_names[start : start + _CHUNK] @ of_titles.T).max(dim=1)
-            for offset, (cosine, item) in enumerate(
-                zip(cosines.tolist(), best_items.tolist(), strict=True)
-            ):
-                place = start + offset
-                if items[place] < 0 and asked[place] and cosine >= min_cosine:
-                    items[place], how[place] = item, MEANING
-    return Grounding(items, how)
+        for places in _open(items, asked):
+            cosines = of_names[torch.from_numpy(places)] @ of_titles.T
+            _settle(items, how, places, cosines.numpy(), min_cosine, MEANING)
+    return Grounding(items, how.tolist())
+
+
+def _open(items: Places, asked: list[str]) -> Iterator[Places]:
+    """Places of the names that no item was found for, some at a time; those without words never."""
+    places = np.flatnonzero((items < 0) & np.array([bool(name) for name in asked], dtype=bool))
+    for start in range(0, len(places), _CHUNK):
+        yield places[start : start + _CHUNK]
+
+
+def _settle(
+    items: Places,
+    how: npt.NDArray[Any],
+    places: Places,
+    likeness: npt.NDArray[Any],
+    least: float,
+    way: str,
+) -> None:
+    """Give names the most alike item, where it is alike enough; ``likeness`` is a row a name."""
+    enough = likeness.max(axis=1) >= least
+    items[places[enough]] = likeness.argmax(axis=1)[enough]
+    how[places[enough]] = way
 
 
 def simple(title: str) -> str:

@@ -44,11 +44,9 @@ class Named:
         """Read what `hnlmrec.synthesis.naming.write_names` wrote; an ArtifactError if it cannot."""
         with reading("the names", folder / NAMES, "hnlmrec name"):
             frame = pl.read_parquet(folder / NAMES, columns=["pair", "row", "item", "usable"])
-        usable = frame["usable"].to_numpy()
-        items = np.where(usable, frame["item"].to_numpy(), NO_ITEM)
-        return cls(*(torch.from_numpy(np.array(part, dtype=np.int64)) for part in (
-            frame["pair"].to_numpy(), frame["row"].to_numpy(), items,
-        )))  # fmt: skip
+        items = np.where(frame["usable"], frame["item"], NO_ITEM)
+        parts = (frame["pair"], frame["row"], items)
+        return cls(*(torch.from_numpy(np.array(part, dtype=np.int64)) for part in parts))
 
     def usable(self) -> npt.NDArray[np.int64]:
         """Positions of the pairs with an item that can be a negative."""
