@@ -144,6 +144,29 @@ def test_live_negatives_need_no_store(
         RunConfig.from_dict({**config.model_dump(), "synthesis": {"mode": "pairwise"}})
 
 
+def test_a_run_trains_with_names_and_without_any_it_falls_back_and_says_so(
+    finished: tuple[RunConfig, str], small_data: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished[0].run, tmp_path / "run")
+    tree = small_tree(small_data, tiny_model, tmp_path / "run")
+    tree["synthesis"]["route_a"] = {"pairs": 6, "max_new_tokens": 24}
+    base = tree["models"].pop("hnlmrec")
+    for source in ("names", "grounded"):
+        sampler = {**base["sampler"], "source": source, "enter": "extra", "draws": 2}
+        alignment = {**base["alignment"], "adapter": "attention", "user_weight": 0.1}
+        tree["models"][source] = {"sampler": sampler, "alignment": alignment}
+    config = RunConfig.from_dict(tree)
+    printed = _run(config, update=True)
+    assert "= finetune: up to date" in printed
+    assert "6 names, 6 questions to ask" in printed
+    assert "6 training pairs; names found by: title" in printed
+    for source in ("names", "grounded"):
+        report = json.loads((config.run / "train" / f"{source}-seed0" / "report.json").read_text())
+        named = report["pairs_trained"] - report["missing_negatives"]
+        assert 0 <= named <= 6 * report["epochs"]
+        assert "had no synthesised negative and used the base sampler's alone" in printed
+
+
 def test_verify_finds_a_byte_that_changed(finished: tuple[RunConfig, str], tmp_path: Path) -> None:
     shutil.copytree(finished[0].run, tmp_path / "run")
     words = ["synthesize", str(tmp_path / "run"), "--verify"]

@@ -31,6 +31,7 @@ from hnlmrec.stage_names import (
 )
 from hnlmrec.stages import (
     Context,
+    adapter_file,
     compare_stage,
     evaluate_stage,
     finetune_stage,
@@ -131,7 +132,12 @@ def plan(config: RunConfig) -> dict[str, Stage]:
         Stage(
             FINETUNE,
             (PREPARE, PROFILE, PRETRAIN, *by_name),
-            {"synthesis": learned, "language": language, "seed": config.seed},
+            {
+                "synthesis": learned,
+                "transferred": adapter_file(config.synthesis.transfer_from),
+                "language": language,
+                "seed": config.seed,
+            },
             finetune_stage,
         ),
         Stage(

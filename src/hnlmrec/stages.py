@@ -115,6 +115,13 @@ def source_files(config: DataConfig) -> list[tuple[str, int, int]]:
     return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 
+def adapter_file(run: Path | None) -> tuple[int, int] | None:
+    """Size and modification time of what another run fine-tuned."""
+    file = None if run is None else run / FINETUNE / "adapter.safetensors"
+    # the stage itself says what is wrong with one that is not there
+    return (file.stat().st_size, file.stat().st_mtime_ns) if file and file.is_file() else None
+
+
 def wording_texts(*files: Path | None) -> list[str | None]:
     """The files that replace the wording of questions, as they are now."""
     # the stage itself says what is wrong with one that is not there

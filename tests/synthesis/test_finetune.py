@@ -210,6 +210,35 @@ def test_live_negatives_need_the_amortized_head(
         LiveNegatives.open(tuned, inputs.view, inputs.interactions)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_what_one_run_learned_is_used_as_it_is_for_other_users_and_items(
+    mode: str, tune: Callable[..., Path], tiny_model: Path, inputs: SynthesisInputs, tmp_path: Path
+) -> None:
+    tuned = tune(tmp_path / "there" / "finetune", mode)
+    fewer, rows = inputs.interactions.train[:30], slice(30)
+    there = inputs.interactions
+    data = Interactions(
+        there.user_ids[rows], there.item_ids, fewer, there.valid[rows], there.test[rows]
+    )
+    other = SynthesisInputs(
+        data, inputs.user_texts[:30], [text.upper() for text in inputs.item_texts],
+        replace(inputs.view, users=inputs.view.users[:30]),
+    )  # fmt: skip
+    config = synthesis_config(mode).model_copy(update={"transfer_from": tmp_path / "there"})
+    here = tmp_path / "here"
+    here.mkdir()
+    report = finetune(config, other, load_language(tiny_model), here, 0)
+    ours, theirs = (load_file(folder / FILE) for folder in (here, tuned))
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        assert torch.equal(value, theirs[name]) == (name != "centres"), name
+    assert list(report.phases) == (["transferred head"] if mode == "amortized" else [])
+    assert synthesize(config, other, load_language(tiny_model), here, here, 0).coverage == 1
+    wrong = synthesis_config(mode, rank=2).model_copy(update={"transfer_from": tmp_path / "there"})
+    with pytest.raises(ArtifactError, match=r"'rank': 4.*not as.*'rank': 2"):
+        finetune(wrong, other, load_language(tiny_model), here, 0)
+
+
 def test_an_adapter_of_another_form_is_refused(
     tune: Callable[..., Path], tiny_model: Path, inputs: SynthesisInputs, tmp_path: Path
 ) -> None:

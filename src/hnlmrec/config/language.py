@@ -183,6 +183,11 @@ class SynthesisConfig(Section):
         description="amortized: LLM passes over users and items and a head for pairs; pairwise: "
         "one LLM pass a training pair (the paper)",
     )
+    transfer_from: Path | None = Field(
+        None,
+        description="folder of a finished run, of any data, whose fine-tuned model is used as it "
+        "is: then nothing is fine-tuned here",
+    )
     supervision: SupervisionConfig = SupervisionConfig()
     route_a: RouteAConfig = RouteAConfig()
     finetune: FinetuneConfig = FinetuneConfig()

@@ -87,7 +87,8 @@ def bpr_triples(
     The squared norm of each row's gradient follows from inner products of the three rows, so no
     gradient is ever written.
     """
-    one, two, dim = np.float32(1), np.float32(2), np.float32(table.shape[1])
+    none, one, two = np.float32(0), np.float32(1), np.float32(2)
+    dim = np.float32(table.shape[1])
     final, ranking, norms = len(users) - 1, 0.0, 0.0
     for b in range(len(users)):
         soon = min(b + SOON, final)
@@ -102,12 +103,14 @@ def bpr_triples(
             difference = ui - uj
             small = np.exp(-abs(difference))
             slope = (small if difference > 0 else one) / (one + small)
-            ranking += max(-difference, np.float32(0)) + np.log(one + small)
+            ranking += max(-difference, none) + np.log(one + small)
             norms += l2 / two * (uu + ii + jj)
             steep, both, own = slope * slope, two * slope * l2, l2 * l2
-            squares[user] += (steep * (ii + jj - two * ij) - both * difference + own * uu) / dim
-            squares[item] += (steep * uu - both * ui + own * ii) / dim
-            squares[other] += (steep * uu + both * uj + own * jj) / dim
+            # rounding could make a sum of squares a little less than none
+            of_user = steep * (ii + jj - two * ij) - both * difference + own * uu
+            squares[user] += max(of_user, none) / dim
+            squares[item] += max(steep * uu - both * ui + own * ii, none) / dim
+            squares[other] += max(steep * uu + both * uj + own * jj, none) / dim
             rates = (
                 rate / (np.sqrt(squares[user]) + epsilon),
                 rate / (np.sqrt(squares[item]) + epsilon),

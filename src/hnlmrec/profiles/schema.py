@@ -44,7 +44,7 @@ class Profile(BaseModel):
 
 def answer_schema(max_new_tokens: int) -> dict[str, Any]:
     """Build the JSON schema of an answer, with strings short enough for ``max_new_tokens``."""
-    characters = max(max_new_tokens - _SKELETON_TOKENS, 1) * _CHARACTERS_A_TOKEN
+    characters = longest_text(max_new_tokens)
     summary = int(characters * _SUMMARY_SHARE)
     longest = {"summarization": summary, "reasoning": characters - summary}
     return {
@@ -56,6 +56,11 @@ def answer_schema(max_new_tokens: int) -> dict[str, Any]:
         "required": list(longest),
         "additionalProperties": False,
     }
+
+
+def longest_text(max_new_tokens: int) -> int:
+    """Characters of all strings of an answer together that fit into so many tokens."""
+    return max(max_new_tokens - _SKELETON_TOKENS, 1) * _CHARACTERS_A_TOKEN
 
 
 def parse(answer: str) -> Profile:

@@ -18,7 +18,8 @@ from hnlmrec.data.interactions import Interactions
 from hnlmrec.language.local import LocalLanguageModel
 from hnlmrec.measure import Meter
 from hnlmrec.negatives.protocol import EmbeddingView
-from hnlmrec.synthesis.head_training import train_head
+from hnlmrec.stage_names import FINETUNE
+from hnlmrec.synthesis.head_training import measure_head, train_head
 from hnlmrec.synthesis.lora import tune_language_model
 from hnlmrec.synthesis.model import HardNegativeModel
 from hnlmrec.synthesis.named import Named
@@ -71,6 +72,8 @@ def finetune(
 ) -> FinetuneReport:
     """Teach the language model the hard negatives that `Supervision` names.
 
+    With ``transfer_from``, take what was taught elsewhere, and encode the users and items here.
+
     Writes ``adapter.safetensors``, the untuned states of items (the target space), in amortized
     mode the tuned states of users and items, ``log.jsonl`` and ``report.json``. Interrupted, it
     goes on from what is in ``folder``.
@@ -98,7 +101,12 @@ def finetune(
     )
     report.targets = _describe(task, inputs, item_vectors, seed)
     checkpoint = folder / "lora.checkpoint"
-    report.phases["lora"] = tune_language_model(task, model, checkpoint, progress)
+    if config.transfer_from is None:
+        report.phases["lora"] = tune_language_model(task, model, checkpoint, progress)
+    else:
+        model.restore(config.transfer_from / FINETUNE)
+        # the other data's mean states are not those of this one's
+        model.centres = centres
     report.seconds["lora"] = meter.seconds()
 
     if config.mode == "amortized":
@@ -108,7 +116,10 @@ def finetune(
         model.centres = torch.stack([users.mean(), items.mean()])
         report.seconds["tuned states"] = meter.seconds()
         meter = Meter()
-        report.phases["head"] = train_head(task, model, users, items, progress)
+        if config.transfer_from is None:
+            report.phases["head"] = train_head(task, model, users, items, progress)
+        else:
+            report.phases["transferred head"] = measure_head(task, model, users, items)
         report.seconds["head"] = meter.seconds()
     model.save(folder)
     write_atomically(folder / "report.json", report.model_dump_json(indent=1).encode())

@@ -58,5 +58,19 @@ def train_head(
     )
 
 
+def measure_head(
+    task: Task, model: HardNegativeModel, user_states: VectorTable, item_states: VectorTable
+) -> Phase:
+    """How a head that was trained elsewhere does on held-out pairs."""
+
+    def queries(users: Tensor, items: Tensor) -> Tensor:
+        return model.fuse(user_states, item_states, users, items)
+
+    held_out = task.pairs.held_out[: task.config.head_batch]
+    measures = task.measure(held_out, queries)
+    swapped = task.swapped(held_out, queries)
+    return Phase(before=measures, after=measures, best_step=0, swapped=swapped)
+
+
 def _copy(module: torch.nn.Module) -> State:
     return {name: value.clone() for name, value in module.state_dict().items()}

@@ -148,6 +148,9 @@ class HardNegativeModel(nn.Module):
             "pooling": finetune.pooling,
             "collaborative": finetune.collaborative,
             "max_tokens": self.encoder.language.max_tokens,
+            "rank": finetune.rank,
+            "width": self.encoder.width,
+            "dim": self.view.users.shape[1] if self.collaborative else 0,
         }
 
 

@@ -20,7 +20,7 @@ from hnlmrec.language.local import LocalLanguageModel
 from hnlmrec.language.writer import Writer
 from hnlmrec.profiles.asking import Form, Progress, ask, estimate
 from hnlmrec.profiles.prompts import Request, request
-from hnlmrec.profiles.schema import RejectedAnswerError
+from hnlmrec.profiles.schema import RejectedAnswerError, longest_text
 from hnlmrec.profiles.store import Profiles
 from hnlmrec.profiles.text import plain_items
 from hnlmrec.profiles.wording import Wording
@@ -30,7 +30,7 @@ from hnlmrec.synthesis.named import NAME_STATES, NAMES, NO_ITEM
 
 MAX_WORDS = 20
 _TITLE_STATES = "title_states"
-_LONGEST_NAME, _LONGEST_REASON = 160, 200
+_LONGEST_NAME = 100
 _NONE = {"", "none", "null", "n a"}
 
 
@@ -77,7 +77,9 @@ class NamingReport(BaseModel):
 
 def name_form(max_new_tokens: int) -> Form[str | None]:
     """The form of an answer: a title of at most 20 words, or None."""
-    lengths = {"hard_negative_item": _LONGEST_NAME, "reasoning": _LONGEST_REASON}
+    characters = longest_text(max_new_tokens)
+    name = min(_LONGEST_NAME, characters // 2)
+    lengths = {"hard_negative_item": name, "reasoning": characters - name}
     schema = {
         "type": "object",
         "properties": {
