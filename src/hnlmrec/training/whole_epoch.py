@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 
 from hnlmrec.data.interactions import Interactions
 from hnlmrec.kernels import bpr_steps, bpr_triples
@@ -44,54 +45,40 @@ def whole_epoch(
     dict[str, float]
         The mean over steps of each part of the loss.
     """
-    sampler = learner.sampler
-    assert isinstance(sampler, Uniform)
     users, items, _ = epoch_pairs(interactions, order)
     if isinstance(optimizer, RowwiseAdagrad):
-        together, n_steps = _PAIRS, len(users) * sampler.n
+        together, n_steps = _PAIRS, len(users) * learner.config.training.negatives
     else:
         batch_size = learner.config.training.batch_size
         together, n_steps = _STEPS * batch_size, math.ceil(len(users) / batch_size)
     ranking = l2 = 0.0
     for some_users, some_items in zip(users.split(together), items.split(together), strict=True):
-        if isinstance(optimizer, RowwiseAdagrad):
-            parts = _adagrad(learner, optimizer, sampler, some_users, some_items, negatives)
-        else:
-            assert isinstance(optimizer, LazyAdam)
-            parts = _lazy_adam(learner, optimizer, sampler, some_users, some_items, negatives)
+        parts = _some_steps(learner, optimizer, some_users, some_items, negatives)
         ranking, l2 = ranking + parts[0], l2 + parts[1]
     return {"ranking": ranking / n_steps, "l2": l2 / n_steps}
 
 
-def _lazy_adam(
+def _some_steps(
     learner: Learner,
-    optimizer: LazyAdam,
-    sampler: Uniform,
-    users: torch.Tensor,
-    items: torch.Tensor,
+    optimizer: torch.optim.Optimizer,
+    users: Tensor,
+    items: Tensor,
     generator: torch.Generator,
 ) -> tuple[float, float]:
-    """Batch by batch."""
-    parameter, pool, training = learner.backbone.table, sampler.pool, learner.config.training
-    state, n_steps = optimizer.state[parameter], math.ceil(len(users) / training.batch_size)
+    """Steps on these pairs in one call: BPR and L2, each summed over them."""
+    training, sampler, parameter = learner.config.training, learner.sampler, learner.backbone.table
+    assert isinstance(sampler, Uniform)
+    pool, table, state = sampler.pool, parameter.detach(), optimizer.state[parameter]
+    if isinstance(optimizer, RowwiseAdagrad):
+        drawn = pool.sample(users, sampler.n, generator)
+        return bpr_triples(
+            users, items, drawn, training.l2, table, state["sum"], pool.n_items, training.lr,
+            optimizer.EPSILON,
+        )  # fmt: skip
+    assert isinstance(optimizer, LazyAdam)
+    n_steps = math.ceil(len(users) / training.batch_size)
     return bpr_steps(
         users, items, training.batch_size, pool.seeds(n_steps, generator), sampler.n, pool.indptr,
-        pool.free_before, pool.n_items, training.l2, parameter.detach(), state["exp_avg"],
-        state["exp_avg_sq"], optimizer.next_rates(n_steps), optimizer.BETAS, optimizer.EPSILON,
-    )  # fmt: skip
-
-
-def _adagrad(
-    learner: Learner,
-    optimizer: RowwiseAdagrad,
-    sampler: Uniform,
-    users: torch.Tensor,
-    items: torch.Tensor,
-    generator: torch.Generator,
-) -> tuple[float, float]:
-    """Triple by triple."""
-    parameter, pool, training = learner.backbone.table, sampler.pool, learner.config.training
-    return bpr_triples(
-        users, items, pool.sample(users, sampler.n, generator), training.l2, parameter.detach(),
-        optimizer.state[parameter]["sum"], pool.n_items, training.lr, optimizer.EPSILON,
+        pool.free_before, pool.n_items, training.l2, table, state["exp_avg"], state["exp_avg_sq"],
+        optimizer.next_rates(n_steps), optimizer.BETAS, optimizer.EPSILON,
     )  # fmt: skip
