@@ -145,6 +145,18 @@ def test_names_that_come_again_for_a_user_are_duplicates(
     assert report.duplicate == int((train[:, 2] & train[:, 4]).sum()) > 0
 
 
+def test_names_do_not_depend_on_held_out_interactions(
+    interactions: Interactions, tiny_model: Path, tmp_path: Path
+) -> None:
+    real = interactions
+    other = Interactions(real.user_ids, real.item_ids, real.train, real.test[::-1], real.valid * 0)
+    tables = []
+    for name, data in (("a", real), ("b", other)):
+        write(tmp_path / name, data, tiny_model, REPLIES)
+        tables.append(pl.read_parquet(tmp_path / name / NAMES))
+    assert tables[0].equals(tables[1])
+
+
 def test_a_sample_of_pairs_is_asked_about(
     interactions: Interactions, tiny_model: Path, tmp_path: Path
 ) -> None:
