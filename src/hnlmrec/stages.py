@@ -79,9 +79,9 @@ class Context:
         if not model.needs_language:
             return None
         from hnlmrec.negatives.semantic import HardNegativeSource
-        from hnlmrec.synthesis.finetune import load_item_centre, load_item_vectors
         from hnlmrec.synthesis.live import LiveNegatives
         from hnlmrec.synthesis.named import NamedNegatives
+        from hnlmrec.synthesis.states import load_item_centre, load_item_vectors
         from hnlmrec.synthesis.store import NegativeStore
         from hnlmrec.training import LanguageArtefacts
 

@@ -12,16 +12,11 @@ from safetensors.torch import load_file
 
 from hnlmrec.data.interactions import Interactions
 from hnlmrec.errors import ArtifactError
-from hnlmrec.synthesis.finetune import (
-    ITEM_STATES,
-    USER_STATES,
-    SynthesisInputs,
-    finetune,
-    load_item_vectors,
-)
+from hnlmrec.synthesis.finetune import SynthesisInputs, finetune
 from hnlmrec.synthesis.live import LiveNegatives
 from hnlmrec.synthesis.model import FILE
 from hnlmrec.synthesis.pairs import PairSampler
+from hnlmrec.synthesis.states import ITEM_STATES, USER_STATES, load_item_vectors
 from hnlmrec.synthesis.store import NegativeStore
 from hnlmrec.synthesis.synthesize import synthesize
 from hnlmrec.synthesis.vectors import VectorTable

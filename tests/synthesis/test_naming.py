@@ -17,11 +17,12 @@ from hnlmrec.profiles.prompts import Request
 from hnlmrec.profiles.schema import RejectedAnswerError
 from hnlmrec.profiles.store import Profiles
 from hnlmrec.profiles.wording import Wording
-from hnlmrec.synthesis.finetune import SynthesisInputs, finetune, load_item_centre
+from hnlmrec.synthesis.finetune import SynthesisInputs, finetune
 from hnlmrec.synthesis.grounding import ground, simple
 from hnlmrec.synthesis.named import NAMES, Named, NamedNegatives
 from hnlmrec.synthesis.naming import NamingReport, read_name, write_names
 from hnlmrec.synthesis.pairs import PairSampler
+from hnlmrec.synthesis.states import load_item_centre
 from hnlmrec.synthesis.supervision import Supervision
 from profile_cases import FakeLanguageModel, data_of, fake_writer, text_frame
 from synthesis_cases import load_language, synthesis_config

@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from pydantic import BaseModel
 from torch import Tensor
-from torch.nn import functional as F
 
 from hnlmrec.artifacts import write_atomically
-from hnlmrec.config import FinetuneConfig, SynthesisConfig
+from hnlmrec.config import SynthesisConfig
 from hnlmrec.data.interactions import Interactions
 from hnlmrec.language.local import LocalLanguageModel
 from hnlmrec.measure import Meter
@@ -24,14 +23,18 @@ from hnlmrec.synthesis.lora import tune_language_model
 from hnlmrec.synthesis.model import HardNegativeModel
 from hnlmrec.synthesis.named import Named
 from hnlmrec.synthesis.pairs import PairSampler
-from hnlmrec.synthesis.query import QueryEncoder, Segments
+from hnlmrec.synthesis.query import QueryEncoder
+from hnlmrec.synthesis.states import (
+    ITEM_STATES,
+    ITEM_VECTORS,
+    USER_STATES,
+    encode_all,
+    load_item_vectors,
+)
 from hnlmrec.synthesis.supervision import Supervision
 from hnlmrec.synthesis.targets import TargetReport, describe_targets
 from hnlmrec.synthesis.task import Phase, Progress, Task
-from hnlmrec.synthesis.vectors import Shape, VectorTable
 
-ITEM_VECTORS, USER_STATES, ITEM_STATES = "untuned_items", "user_states", "item_states"
-_CHUNK = 256
 _CENTRE_USERS = 64
 _DESCRIBED_PAIRS = 2048
 
@@ -135,46 +138,6 @@ def _describe(task: Task, inputs: SynthesisInputs, item_vectors: Tensor, seed: i
         users, items, task.targets(users, items, 0), inputs.view, item_vectors,
         inputs.interactions, torch.Generator().manual_seed(seed),
     )  # fmt: skip
-
-
-def load_item_vectors(folder: Path) -> Tensor:
-    """Target space, float32 ``[n_items, width]``: item states less their mean, at unit length.
-
-    The states of all texts share a large common part; without it, cosines tell items apart.
-    """
-    states = _item_table(folder).read_all()
-    return F.normalize(states - states.mean(dim=0), dim=1)
-
-
-def load_item_centre(folder: Path) -> Tensor:
-    """What `load_item_vectors` takes off the states, float32 ``[width]``."""
-    return _item_table(folder).mean()
-
-
-def _item_table(folder: Path) -> VectorTable:
-    return VectorTable.open(folder / ITEM_VECTORS, mend="run `hnlmrec finetune`")
-
-
-def bare_encoder(language: LocalLanguageModel, config: FinetuneConfig) -> QueryEncoder:
-    """What encodes bare texts as the target space has them: untuned, without CF embeddings."""
-    # soft tokens, which have a width, do not meet bare texts
-    return QueryEncoder(language, config, 1, torch.Generator().manual_seed(0))
-
-
-def encode_all(
-    encoder: QueryEncoder, segments: Segments, path: Path, what: str, progress: Progress | None
-) -> VectorTable:
-    """Write the states of all segments into a table, chunk by chunk; written rows are kept."""
-    table = VectorTable.create(path, Shape(len(segments), encoder.width))
-    todo = table.missing()
-    for start in range(0, len(todo), _CHUNK):
-        rows = todo[start : start + _CHUNK]
-        table.write(rows, encoder.encode(segments.take(rows)))
-        if progress:
-            progress(
-                f"encoding {what}", len(segments) - len(todo) + start + len(rows), len(segments)
-            )
-    return table
 
 
 def _untuned_states(

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from hnlmrec.data.interactions import Interactions
 from hnlmrec.errors import ArtifactError
 from hnlmrec.negatives.protocol import EmbeddingView
-from hnlmrec.synthesis.finetune import ITEM_STATES, USER_STATES
 from hnlmrec.synthesis.head import FusionHead, fuse
 from hnlmrec.synthesis.model import HEAD, read_adapter
+from hnlmrec.synthesis.states import ITEM_STATES, USER_STATES
 from hnlmrec.synthesis.vectors import VectorTable
 
 

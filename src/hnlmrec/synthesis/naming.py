@@ -24,9 +24,9 @@ from hnlmrec.profiles.schema import RejectedAnswerError, longest_text
 from hnlmrec.profiles.store import Profiles
 from hnlmrec.profiles.text import plain_items
 from hnlmrec.profiles.wording import Wording
-from hnlmrec.synthesis.finetune import bare_encoder, encode_all
 from hnlmrec.synthesis.grounding import MEANING, NOTHING, SIMILAR, TITLE, Grounding, ground, simple
 from hnlmrec.synthesis.named import NAME_STATES, NAMES, NO_ITEM
+from hnlmrec.synthesis.states import bare_encoder, encode_all
 
 MAX_WORDS = 20
 _TITLE_STATES = "title_states"

@@ -11,13 +11,9 @@ from torch import Tensor
 from hnlmrec.artifacts import write_atomically
 from hnlmrec.config import SynthesisConfig
 from hnlmrec.language.local import LocalLanguageModel
-from hnlmrec.synthesis.finetune import (
-    ITEM_STATES,
-    USER_STATES,
-    SynthesisInputs,
-    load_item_vectors,
-)
+from hnlmrec.synthesis.finetune import SynthesisInputs
 from hnlmrec.synthesis.model import HardNegativeModel
+from hnlmrec.synthesis.states import ITEM_STATES, USER_STATES, load_item_vectors
 from hnlmrec.synthesis.store import NegativeStore
 from hnlmrec.synthesis.task import Progress
 from hnlmrec.synthesis.vectors import VectorTable
