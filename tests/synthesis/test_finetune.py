@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 from safetensors.torch import load_file
 
@@ -16,10 +17,16 @@ from hnlmrec.synthesis.finetune import SynthesisInputs, finetune
 from hnlmrec.synthesis.live import LiveNegatives
 from hnlmrec.synthesis.model import FILE
 from hnlmrec.synthesis.pairs import PairSampler
-from hnlmrec.synthesis.states import ITEM_STATES, USER_STATES, load_item_vectors
+from hnlmrec.synthesis.states import (
+    ITEM_STATES,
+    ITEM_VECTORS,
+    USER_STATES,
+    load_item_vectors,
+    write_histories,
+)
 from hnlmrec.synthesis.store import NegativeStore
 from hnlmrec.synthesis.synthesize import synthesize
-from hnlmrec.synthesis.vectors import VectorTable
+from hnlmrec.synthesis.vectors import Shape, VectorTable
 from synthesis_cases import load_language, synthesis_config
 
 MODES = ("amortized", "pairwise")
@@ -232,6 +239,64 @@ def test_what_one_run_learned_is_used_as_it_is_for_other_users_and_items(
     wrong = synthesis_config(mode, rank=2).model_copy(update={"transfer_from": tmp_path / "there"})
     with pytest.raises(ArtifactError, match=r"'rank': 4.*not as.*'rank': 2"):
         finetune(wrong, other, load_language(tiny_model), here, 0)
+
+
+def test_users_may_be_the_mean_of_their_items(
+    tiny_model: Path, inputs: SynthesisInputs, tmp_path: Path
+) -> None:
+    config = synthesis_config().model_copy(update={"user_states": "history"})
+    report = finetune(config, inputs, load_language(tiny_model), tmp_path, 0)
+    users, items = (VectorTable.open(tmp_path / name) for name in (USER_STATES, ITEM_VECTORS))
+    train = inputs.interactions.train.toarray() > 0
+    expected = train @ items.read_all().numpy() / train.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(users.read_all(), expected, atol=2e-3)
+    # no profile of a user is read, whatever it says
+    other = tmp_path / "other"
+    other.mkdir()
+    changed = replace(inputs, user_texts=["?"] * len(inputs.user_texts))
+    finetune(config, changed, load_language(tiny_model), other, 0)
+    assert (tmp_path / FILE).read_bytes() == (other / FILE).read_bytes()
+    (tmp_path / "third").mkdir()
+    with_profiles = finetune(
+        synthesis_config(), inputs, load_language(tiny_model), tmp_path / "third", 0
+    )
+    assert report.tokens["tuned states"] < with_profiles.tokens["tuned states"]
+    live = LiveNegatives.open(tmp_path, inputs.view, inputs.interactions)
+    assert len(live.of_pairs(torch.arange(6), torch.arange(6)).unique(dim=0)) == 6
+
+
+def test_histories_of_users_without_items_are_the_mean_of_all(tmp_path: Path) -> None:
+    items = VectorTable.create(tmp_path / "items", Shape(3, 2))
+    items.write(np.arange(3), torch.tensor([[1.0, 0.0], [3.0, 2.0], [5.0, 1.0]]))
+    train = sp.csr_array(np.array([[5, 0, 5], [0, 0, 0]]))
+    users = write_histories(train, items, tmp_path / "users").read_all()
+    assert users.tolist() == [[3.0, 0.5], [3.0, 1.0]]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_tokens_are_those_of_the_texts(
+    mode: str, tune: Callable[..., Path], tiny_model: Path, inputs: SynthesisInputs, tmp_path: Path
+) -> None:
+    tuned = tune(tmp_path, mode)
+    language = load_language(tiny_model)
+
+    def tokens(kind: str, texts: Sequence[str]) -> np.ndarray:
+        prompts = [f"{kind}: {text}" for text in texts]
+        ids = language.tokenizer(prompts, truncation=True, max_length=24)["input_ids"]
+        return np.array([len(row) for row in ids])
+
+    # a soft token each
+    users = tokens("User", inputs.user_texts) + 1
+    items = tokens("Item", inputs.item_texts) + 1
+    read = json.loads((tuned / "report.json").read_text())["tokens"]
+    assert read["untuned states"] >= (items - 1).sum()
+    assert read["lora"] > 0
+    if mode == "amortized":
+        assert read["tuned states"] == users.sum() + items.sum()
+    report = synthesize(synthesis_config(mode), inputs, language, tuned, tmp_path, 0)
+    of_users, of_items = inputs.interactions.pairs("train")
+    pairs = users[of_users].sum() + items[of_items].sum()
+    assert report.tokens == (pairs if mode == "pairwise" else 0)
 
 
 def test_an_adapter_of_another_form_is_refused(

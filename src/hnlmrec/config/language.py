@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from hnlmrec.config.data import Share
 from hnlmrec.config.section import Section
@@ -183,6 +183,12 @@ class SynthesisConfig(Section):
         description="amortized: LLM passes over users and items and a head for pairs; pairwise: "
         "one LLM pass a training pair (the paper)",
     )
+    user_states: Literal["profile", "history"] = Field(
+        "profile",
+        description="amortized: what the head reads of a user: the language model's state of the "
+        "profile, or the mean of its untuned states of the user's training items, which takes no "
+        "pass over users",
+    )
     transfer_from: Path | None = Field(
         None,
         description="folder of a finished run, of any data, whose fine-tuned model is used as it "
@@ -202,3 +208,12 @@ class SynthesisConfig(Section):
         ge=1,
         description="epochs of the CF model that supervises (fixed: it sees no validation)",
     )
+
+    @model_validator(mode="after")
+    def _a_query_has_a_profile(self) -> Self:
+        if self.mode == "pairwise" and self.user_states == "history":
+            raise ValueError(
+                "user_states: history is for the amortized head; a pairwise query holds the "
+                "user's profile"
+            )
+        return self

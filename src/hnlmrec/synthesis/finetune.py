@@ -30,10 +30,12 @@ from hnlmrec.synthesis.states import (
     USER_STATES,
     encode_all,
     load_item_vectors,
+    write_histories,
 )
 from hnlmrec.synthesis.supervision import Supervision
 from hnlmrec.synthesis.targets import TargetReport, describe_targets
 from hnlmrec.synthesis.task import Phase, Progress, Task
+from hnlmrec.synthesis.vectors import VectorTable
 
 _CENTRE_USERS = 64
 _DESCRIBED_PAIRS = 2048
@@ -51,10 +53,11 @@ class SynthesisInputs:
 
 
 class FinetuneReport(BaseModel):
-    """What kind of items it was shown, how it went by phase, and its seconds."""
+    """What kind of items it was shown, how it went by phase, its seconds, and tokens it read."""
 
     phases: dict[str, Phase]
     seconds: dict[str, float]
+    tokens: dict[str, int] = {}
     targets: TargetReport | None = None
 
     def lines(self) -> list[str]:
@@ -62,7 +65,8 @@ class FinetuneReport(BaseModel):
         spent = ", ".join(f"{name} {value:.0f} s" for name, value in self.seconds.items())
         rows = [f"{name} (held-out training pairs): {p.line()}" for name, p in self.phases.items()]
         described = self.targets.lines() if self.targets else []
-        return [*described, *rows, f"time: {spent}"]
+        read = ", ".join(f"{name} {value:,}" for name, value in self.tokens.items())
+        return [*described, *rows, f"time: {spent}", f"tokens: {read}"]
 
 
 def finetune(
@@ -83,13 +87,15 @@ def finetune(
     """
     report = FinetuneReport(phases={}, seconds={})
     meter = Meter()
-    centres = _untuned_states(config, inputs, language, folder, seed, progress)
+    centres, histories, tokens = _untuned_states(config, inputs, language, folder, seed, progress)
     item_vectors = load_item_vectors(folder)
     report.seconds["untuned states"] = meter.seconds()
+    report.tokens["untuned states"] = tokens
 
     meter = Meter()
     texts = (inputs.user_texts, inputs.item_texts)
     model = HardNegativeModel(config, language, texts, inputs.view, centres, seed)
+    model.histories = histories
     among = None if inputs.named is None else inputs.named.usable()
     supervision = Supervision(
         config.supervision, inputs.view, item_vectors, inputs.interactions.train, inputs.named
@@ -111,13 +117,19 @@ def finetune(
         # the other data's mean states are not those of this one's
         model.centres = centres
     report.seconds["lora"] = meter.seconds()
+    report.tokens["lora"] = model.encoder.tokens_read
 
     if config.mode == "amortized":
         meter = Meter()
-        users = encode_all(model.encoder, model.users, folder / USER_STATES, "users", progress)
-        items = encode_all(model.encoder, model.items, folder / ITEM_STATES, "items", progress)
+        encoder, encoded = model.encoder, [model.items]
+        items = encode_all(encoder, model.items, folder / ITEM_STATES, "items", progress)
+        users = histories
+        if users is None:
+            users = encode_all(encoder, model.users, folder / USER_STATES, "users", progress)
+            encoded.append(model.users)
         model.centres = torch.stack([users.mean(), items.mean()])
         report.seconds["tuned states"] = meter.seconds()
+        report.tokens["tuned states"] = sum(int(encoder.count(part).sum()) for part in encoded)
         meter = Meter()
         if config.transfer_from is None:
             report.phases["head"] = train_head(task, model, users, items, progress)
@@ -147,12 +159,23 @@ def _untuned_states(
     folder: Path,
     seed: int,
     progress: Progress | None,
-) -> Tensor:
-    """Write the states of bare item texts; give mean states of users and items, ``[2, width]``."""
+) -> tuple[Tensor, VectorTable | None, int]:
+    """Write the states of bare item texts, and those of users where histories stand for them.
+
+    Returns
+    -------
+    tuple[Tensor, VectorTable | None, int]
+        Mean states of users and items ``[2, width]``, the histories, and the tokens read.
+    """
     generator = torch.Generator().manual_seed(seed)
     encoder = QueryEncoder(language, config.finetune, inputs.view.users.shape[1], generator)
     items = encoder.segments("item", inputs.item_texts, None)
     states = encode_all(encoder, items, folder / ITEM_VECTORS, "item texts", progress)
+    tokens = int(encoder.count(items).sum())
+    if config.user_states == "history":
+        histories = write_histories(inputs.interactions.train, states, folder / USER_STATES)
+        return torch.stack([histories.mean(), states.mean()]), histories, tokens
     some = torch.randperm(len(inputs.user_texts), generator=generator)[:_CENTRE_USERS].tolist()
     users = encoder.segments("user", [inputs.user_texts[user] for user in some], None)
-    return torch.stack([encoder.encode(users).mean(dim=0), states.mean()])
+    tokens += int(encoder.count(users).sum())
+    return torch.stack([encoder.encode(users).mean(dim=0), states.mean()]), None, tokens

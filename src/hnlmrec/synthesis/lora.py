@@ -29,6 +29,7 @@ def tune_language_model(
     best: State = {}
     if resumed := read_checkpoint(checkpoint, parameters, optimizer):
         best, facts = resumed
+        model.encoder.tokens_read = facts["tokens"]
     for step in range(facts["step"] + 1, config.steps + 1):
         if step > 0:
             _step(task, model, step, optimizer)
@@ -40,7 +41,7 @@ def tune_language_model(
             if facts["after"] is None or measures["loss"] < facts["after"]["loss"]:
                 facts |= {"after": measures, "best_step": step}
                 best = {name: value.detach().clone() for name, value in parameters.items()}
-            facts["step"] = step
+            facts |= {"step": step, "tokens": model.encoder.tokens_read}
             write_checkpoint(checkpoint, parameters, optimizer, best, facts)
         if progress:
             progress("fine-tuning the language model", step, config.steps)

@@ -47,6 +47,11 @@ class HardNegativeModel(nn.Module):
         Mean states of users and of items, float ``[2, width]``.
     seed
         Of the initial soft tokens, LoRA and head.
+
+    Attributes
+    ----------
+    histories
+        States of users that are not read from their profiles; None where they are.
     """
 
     centres: Tensor
@@ -71,6 +76,7 @@ class HardNegativeModel(nn.Module):
         self.items = self.encoder.segments("item", texts[1], view.items)
         self.register_buffer("centres", centres)
         self.collaborative = config.finetune.collaborative != "none"
+        self.histories: VectorTable | None = None
         self.head: FusionHead | None = None
         if config.mode == "amortized":
             with torch.random.fork_rng():
@@ -86,7 +92,10 @@ class HardNegativeModel(nn.Module):
             return self.pairwise_states(users, items, self.encoder.forward)
         distinct_users, user_rows = users.unique(return_inverse=True)
         distinct_items, item_rows = items.unique(return_inverse=True)
-        user_states = self.encoder(self.users.take(distinct_users.numpy()))
+        if self.histories is not None:
+            user_states = self.histories.read(distinct_users.numpy())[0]
+        else:
+            user_states = self.encoder(self.users.take(distinct_users.numpy()))
         item_states = self.encoder(self.items.take(distinct_items.numpy()))
         return self._fuse(user_states[user_rows], item_states[item_rows], users, items)
 
@@ -145,6 +154,7 @@ class HardNegativeModel(nn.Module):
         finetune = self.config.finetune
         return {
             "mode": self.config.mode,
+            "user_states": self.config.user_states,
             "pooling": finetune.pooling,
             "collaborative": finetune.collaborative,
             "max_tokens": self.encoder.language.max_tokens,

@@ -68,6 +68,11 @@ class QueryEncoder(nn.Module):
         Size of a CF embedding.
     generator
         Source of the initial soft-token projection.
+
+    Attributes
+    ----------
+    tokens_read
+        How many tokens it has encoded.
     """
 
     def __init__(
@@ -80,6 +85,7 @@ class QueryEncoder(nn.Module):
         super().__init__()
         self.language = language
         self.config = config
+        self.tokens_read = 0
         self.body: nn.Module = language.model.requires_grad_(False)
         table: Tensor = language.input_embeddings.weight  # type: ignore[assignment]
         self.soft: nn.Linear | None = None
@@ -164,6 +170,7 @@ class QueryEncoder(nn.Module):
                 pieces += [np.full(1, -1)] * has_soft + [tokens]
             rows.append(np.concatenate(pieces))
         lengths = torch.tensor([len(row) for row in rows], device=device)
+        self.tokens_read += sum(map(len, rows))
         ids = torch.full((len(rows), int(lengths.max())), 0)
         for number, row in enumerate(rows):
             ids[number, : len(row)] = torch.from_numpy(row)
@@ -177,14 +184,17 @@ class QueryEncoder(nn.Module):
         states = self.body(inputs_embeds=embedded, attention_mask=mask.long()).last_hidden_state
         return pool(states.float(), mask, self.config.pooling)
 
+    def count(self, segments: Segments) -> npt.NDArray[np.int64]:
+        """How many tokens each segment is to the model, soft ones included, int64 ``[n]``."""
+        soft = int(self.soft is not None and segments.embeddings is not None)
+        return np.array([len(tokens) + soft for tokens in segments.tokens], dtype=np.int64)
+
     @torch.inference_mode()
     def encode(self, *parts: Segments) -> Tensor:
         """Encode any number of queries in batches of a token budget, in evaluation mode."""
         was_training = self.training
         self.eval()
-        lengths = np.array(
-            [sum(map(len, query)) for query in zip(*(p.tokens for p in parts), strict=True)]
-        )
+        lengths = np.sum([self.count(part) for part in parts], axis=0)
         states = torch.empty(len(parts[0]), self.width)
         for rows in token_batches(lengths, self.language.batch_tokens):
             states[torch.from_numpy(rows)] = self(*(part.take(rows) for part in parts)).cpu()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import scipy.sparse as sp
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -15,7 +17,7 @@ from hnlmrec.synthesis.task import Progress
 from hnlmrec.synthesis.vectors import Shape, VectorTable
 
 ITEM_VECTORS, USER_STATES, ITEM_STATES = "untuned_items", "user_states", "item_states"
-_CHUNK = 256
+_CHUNK, _USERS = 256, 8192
 
 
 def load_item_vectors(folder: Path) -> Tensor:
@@ -55,4 +57,33 @@ def encode_all(
             progress(
                 f"encoding {what}", len(segments) - len(todo) + start + len(rows), len(segments)
             )
+    return table
+
+
+def write_histories(train: sp.csr_array, items: VectorTable, path: Path) -> VectorTable:
+    """Write the mean state of each user's training items; of a user without any, that of all.
+
+    Parameters
+    ----------
+    train
+        Training interactions ``[n_users, n_items]``.
+    items
+        States of all items.
+    path
+        Of the new table.
+    """
+    n_users = train.shape[0]
+    table = VectorTable.create(path, Shape(n_users, items.width))
+    states, mean = items.read_all().numpy(), items.mean().numpy()
+    for start in range(0, n_users, _USERS):
+        rows = np.arange(start, min(start + _USERS, n_users))
+        history = train[rows]
+        counts = np.diff(history.indptr)[:, None]
+        # whatever an interaction weighs, it is one of the items
+        seen = sp.csr_array(
+            (np.ones(history.nnz, dtype=np.float32), history.indices, history.indptr),
+            shape=history.shape,
+        )
+        means = np.where(counts > 0, (seen @ states) / np.maximum(counts, 1), mean)
+        table.write(rows, torch.from_numpy(means))
     return table

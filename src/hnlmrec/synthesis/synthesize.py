@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import BaseModel
 from torch import Tensor
@@ -20,7 +22,7 @@ from hnlmrec.synthesis.vectors import VectorTable
 
 
 class SynthesisReport(BaseModel):
-    """What the store holds; the error is in shares of a vector's length."""
+    """What the store holds, its error in shares of a vector's length, and tokens it took."""
 
     pairs: int
     width: int
@@ -29,6 +31,7 @@ class SynthesisReport(BaseModel):
     coverage: float
     distinct_nearest_items: int
     items: int
+    tokens: int = 0
 
     def lines(self) -> list[str]:
         """What to print."""
@@ -36,6 +39,7 @@ class SynthesisReport(BaseModel):
             f"{self.pairs:,} training pairs, coverage {self.coverage:.1%}, {self.width} numbers "
             f"each; their nearest items are {self.distinct_nearest_items:,} of {self.items:,}",
             f"stored as {self.storage}: off by less than {self.error_below:.2%} of their length",
+            f"the language model read {self.tokens:,} tokens",
         ]
 
 
@@ -93,9 +97,18 @@ def synthesize(
         coverage=store.table.coverage(),
         distinct_nearest_items=_distinct_nearest(store, item_vectors, config.chunk_pairs),
         items=len(item_vectors),
+        tokens=_tokens(model, all_users, all_items) if config.mode == "pairwise" else 0,
     )
     write_atomically(folder / "report.json", report.model_dump_json(indent=1).encode())
     return report
+
+
+def _tokens(
+    model: HardNegativeModel, users: npt.NDArray[np.int32], items: npt.NDArray[np.int32]
+) -> int:
+    """How many tokens the queries of these pairs are."""
+    of_users, of_items = (model.encoder.count(part) for part in (model.users, model.items))
+    return int(of_users[users].sum() + of_items[items].sum())
 
 
 def _distinct_nearest(store: NegativeStore, item_vectors: Tensor, chunk: int) -> int:
