@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,12 @@ from hnlmrec.errors import ArtifactError
 from hnlmrec.language.local import LocalLanguageModel
 from hnlmrec.negatives.protocol import EmbeddingView
 from hnlmrec.synthesis.head import FusionHead, fuse
-from hnlmrec.synthesis.query import QueryEncoder, Segments
+from hnlmrec.synthesis.prefix import encode_sharing
+from hnlmrec.synthesis.query import QueryEncoder
 from hnlmrec.synthesis.vectors import VectorTable
 
 FILE = "adapter.safetensors"
 HEAD = "head/"
-_Encode = Callable[[Segments, Segments], Tensor]
 
 
 class HardNegativeModel(nn.Module):
@@ -89,7 +89,9 @@ class HardNegativeModel(nn.Module):
         In amortized mode each distinct user and item of the batch is encoded once.
         """
         if self.head is None:
-            return self.pairwise_states(users, items, self.encoder.forward)
+            return self._centred(
+                self.encoder(self.users.take(users.numpy()), self.items.take(items.numpy()))
+            )
         distinct_users, user_rows = users.unique(return_inverse=True)
         distinct_items, item_rows = items.unique(return_inverse=True)
         if self.histories is not None:
@@ -99,12 +101,18 @@ class HardNegativeModel(nn.Module):
         item_states = self.encoder(self.items.take(distinct_items.numpy()))
         return self._fuse(user_states[user_rows], item_states[item_rows], users, items)
 
-    def pairwise_states(self, users: Tensor, items: Tensor, encode: _Encode) -> Tensor:
-        """h(u, i) as the state of one query a pair.
+    def pairwise_states(self, users: Tensor, items: Tensor) -> Tensor:
+        """h(u, i) as the state of one query a pair, without gradients, for any number of pairs."""
+        own, which = users.unique(return_inverse=True)
+        states = encode_sharing(
+            self.encoder,
+            self.users.take(own.numpy()),
+            self.items.take(items.numpy()),
+            which.numpy(),
+        )
+        return self._centred(states)
 
-        ``encode`` is the encoder's ``forward``, with gradients, or ``encode``, in batches.
-        """
-        states = encode(self.users.take(users.numpy()), self.items.take(items.numpy()))
+    def _centred(self, states: Tensor) -> Tensor:
         return states - self.centres[1].to(states.device)
 
     def fuse(

@@ -160,6 +160,18 @@ class QueryEncoder(nn.Module):
 
         Gradients reach LoRA and the soft tokens when they are enabled.
         """
+        embedded, mask = self.embed(*parts)
+        states = self.body(inputs_embeds=embedded, attention_mask=mask.long()).last_hidden_state
+        return pool(states.float(), mask, self.config.pooling)
+
+    def embed(self, *parts: Segments) -> tuple[Tensor, Tensor]:
+        """What the model's layers read of a batch of queries, padded on the right.
+
+        Returns
+        -------
+        tuple[Tensor, Tensor]
+            Input embeddings ``[B, L, width]``, and a mask, bool ``[B, L]``: True on the query.
+        """
         device = self.language.device
         soft = 0 if self.soft is None else 1
         uses_soft = [soft and part.embeddings is not None for part in parts]
@@ -181,8 +193,7 @@ class QueryEncoder(nn.Module):
             place = (ids == -1) & ((ids == -1).cumsum(dim=1) == order + 1)
             embedded = embedded.masked_scatter(place.unsqueeze(2), embeddings.to(embedded.dtype))
         mask = torch.arange(ids.shape[1], device=device)[None] < lengths[:, None]
-        states = self.body(inputs_embeds=embedded, attention_mask=mask.long()).last_hidden_state
-        return pool(states.float(), mask, self.config.pooling)
+        return embedded, mask
 
     def count(self, segments: Segments) -> npt.NDArray[np.int64]:
         """How many tokens each segment is to the model, soft ones included, int64 ``[n]``."""

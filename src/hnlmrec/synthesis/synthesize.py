@@ -15,6 +15,7 @@ from hnlmrec.config import SynthesisConfig
 from hnlmrec.language.local import LocalLanguageModel
 from hnlmrec.synthesis.finetune import SynthesisInputs
 from hnlmrec.synthesis.model import HardNegativeModel
+from hnlmrec.synthesis.prefix import shares_prefixes
 from hnlmrec.synthesis.states import ITEM_STATES, USER_STATES, load_item_vectors
 from hnlmrec.synthesis.store import NegativeStore
 from hnlmrec.synthesis.task import Progress
@@ -80,7 +81,7 @@ def synthesize(
             if config.mode == "amortized":
                 vectors = model.fuse(user_states, item_states, users, items)
             else:
-                vectors = model.pairwise_states(users, items, model.encoder.encode)
+                vectors = model.pairwise_states(users, items)
         store.write(rows, vectors)
         if progress:
             progress(
@@ -106,9 +107,10 @@ def synthesize(
 def _tokens(
     model: HardNegativeModel, users: npt.NDArray[np.int32], items: npt.NDArray[np.int32]
 ) -> int:
-    """How many tokens the queries of these pairs are."""
+    """How many tokens these pairs are to the language model; a user's are read once if it can."""
     of_users, of_items = (model.encoder.count(part) for part in (model.users, model.items))
-    return int(of_users[users].sum() + of_items[items].sum())
+    read = np.unique(users) if shares_prefixes(model.encoder) else users
+    return int(of_users[read].sum() + of_items[items].sum())
 
 
 def _distinct_nearest(store: NegativeStore, item_vectors: Tensor, chunk: int) -> int:
