@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from hnlmrec.config import RunConfig, merge
+from hnlmrec.config.presets import preset
 from hnlmrec.config.template import template
 from hnlmrec.errors import ConfigError
 
@@ -25,6 +26,23 @@ def test_template_reads_back_to_the_defaults_and_explains_every_key() -> None:
             if "models:" in lines[:number]:
                 break
             assert lines[number - 1].strip().startswith("#"), line
+
+
+def test_the_paper_s_preset_is_the_paper_s_recipe() -> None:
+    config = RunConfig.from_dict(yaml.safe_load(preset("paper")))
+    ours = config.models["hnlmrec"]
+    assert (ours.sampler.alpha, ours.sampler.stop_gradient, ours.sampler.rescale) == (
+        0.01,
+        False,
+        False,
+    )
+    assert (ours.loss.name, ours.loss.margin, ours.backbone.dim) == ("hinge", 0.3, 512)
+    assert (config.synthesis.mode, config.synthesis.finetune.collaborative) == ("pairwise", "text")
+    # what is compared differs by the negatives alone
+    base = config.models["lightgcn"]
+    assert (base.loss, base.backbone, base.training) == (ours.loss, ours.backbone, ours.training)
+    with pytest.raises(ConfigError, match=r"no preset 'papers'.*demo, paper"):
+        preset("papers")
 
 
 def test_models_inherit_the_shared_sections_and_may_change_them() -> None:

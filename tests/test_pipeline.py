@@ -10,16 +10,20 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import yaml
 from rich.console import Console
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from hnlmrec.cli import app
 from hnlmrec.config import RunConfig
+from hnlmrec.config.presets import preset
 from hnlmrec.errors import ArtifactError, ConfigError
 from hnlmrec.pipeline import Pipeline
 from hnlmrec.profiles.wording import Wording
 from hnlmrec.reporting import Reporter
 from hnlmrec.studies.examples import examples
+from hnlmrec.training.model import FILE as MODEL_FILE
 from synthetic import N_USERS, small_config, small_tree, write_files
 
 pytestmark = pytest.mark.filterwarnings("ignore:Precision loss occurred")
@@ -165,6 +169,23 @@ def test_a_run_trains_with_names_and_without_any_it_falls_back_and_says_so(
         named = report["pairs_trained"] - report["missing_negatives"]
         assert 0 <= named <= 6 * report["epochs"]
         assert "had no synthesised negative and used the base sampler's alone" in printed
+
+
+def test_the_paper_s_recipe_runs(small_data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    recipe = yaml.safe_load(preset("paper"))
+    small = small_tree(small_data, tiny_model, tmp_path / "run")
+    recipe["synthesis"]["finetune"].update(small["synthesis"]["finetune"])
+    recipe["synthesis"] |= {"chunk_pairs": 64, "pretrain_epochs": 3}
+    changed = ("run", "data", "language", "profile", "backbone", "training")
+    config = RunConfig.from_dict(recipe | {key: small[key] for key in changed})
+    printed = _run(config)
+    assert "training pairs, coverage 100.0%" in printed
+    assert "lightgcn (reference)" in printed
+    trained = config.run / "train" / "hnlmrec-seed0"
+    report = json.loads((trained / "report.json").read_text())
+    assert {"ranking", "contrastive"} <= report["history"][0].keys()
+    assert "alignment" not in report["history"][0]
+    assert any("adapter.attention" in name for name in load_file(trained / MODEL_FILE))
 
 
 def test_verify_finds_a_byte_that_changed(finished: tuple[RunConfig, str], tmp_path: Path) -> None:

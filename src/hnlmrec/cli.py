@@ -59,14 +59,18 @@ SeedOption = Annotated[int | None, typer.Option("--seed", help="Only this seed; 
 @app.command(rich_help_panel="Whole runs")
 def init(
     path: Annotated[Path, typer.Argument(help="File to write.")] = Path("hnlmrec.yaml"),
+    preset: Annotated[
+        str, typer.Option(help="demo: every key explained; paper: the paper's own recipe.")
+    ] = "demo",
 ) -> None:
-    """Write a configuration with every key explained; its values are those of the demo."""
-    from hnlmrec.config.template import template
+    """Write a configuration to start from."""
+    from hnlmrec.config.presets import preset as text_of
 
+    text = text_of(preset)
     if path.exists():
         raise ConfigError("the file exists already", where=str(path), mend="name another file")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(template(), encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
     Reporter(Console()).line(f"wrote {path}; next: hnlmrec run {path}")
 
 
