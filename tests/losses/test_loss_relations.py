@@ -147,6 +147,20 @@ def test_sl_at_k_threshold_is_never_a_negative_of_weight_zero():
     assert SlAtK(1.0, 5, 1.0, 3).threshold(negative, weights) == 1
 
 
+@pytest.mark.parametrize(("k", "n_items"), [(1, 1000), (20, 200), (90, 100)])
+def test_sl_at_k_threshold_is_found_however_deep_it_lies(k, n_items):
+    generator = torch.Generator().manual_seed(2)
+    negative = torch.randn(30, 60, generator=generator)
+    weights = torch.randint(0, 3, (30, 60), generator=generator).float()
+    # the best of some rows do not count
+    weights[:10] *= negative[:10] < 0.2
+    found = SlAtK(1.0, k, 1.0, n_items).threshold(negative, weights)
+    for row, weight, threshold in zip(negative, weights, found, strict=True):
+        above = [weight[row >= score].sum() / weight.sum() for score in row]
+        reached = [s for s, a in zip(row, above, strict=True) if a >= k / n_items - 1e-6]
+        assert threshold == max(reached)
+
+
 def test_sl_at_k_threshold_estimates_the_score_of_rank_k():
     generator = torch.Generator().manual_seed(0)
     scores = torch.randn(5000, generator=generator)
