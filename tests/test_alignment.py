@@ -3,10 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch.nn.functional import normalize
 
-from hnlmrec.alignment import Adapter, TextAlignment
-from hnlmrec.config import AlignmentConfig
+from hnlmrec.alignment import Adapter, Extra, TextAlignment
+from hnlmrec.config import AlignmentConfig, ModelConfig
 from hnlmrec.losses import info_nce
 from hnlmrec.negatives import EmbeddingView, Uninteracted
 from synthetic import interactions
@@ -83,6 +84,38 @@ def test_the_loss_sees_the_distinct_items_and_users_of_a_batch(
     adapted = alignment.adapter(alignment.user_vectors(of_users))
     expected = expected + user_weight * info_nce(adapted, view.users[of_users], 0.2)
     torch.testing.assert_close(alignment.loss(users, items, view), expected)
+
+
+@pytest.mark.parametrize("weight", [None, 0.5, 20.0])
+def test_users_find_the_texts_of_their_items_among_those_they_did_not_choose(
+    weight: float | None,
+) -> None:
+    alignment, view, vectors = case(interaction_weight=0.5, max_items=4)
+    train = interactions().train.toarray() > 0
+    users = torch.tensor([5, 1, 5, 2, 9])
+    # the third pair is of the first one's user; the last is one too many
+    items = torch.from_numpy(train.argmax(axis=1)[users.numpy()])
+    items[2] = int(np.flatnonzero(train[5])[1])
+    texts, present = torch.randn(5, 2, DIM), torch.tensor([[True, False]] * 4 + [[True, True]])
+    extra = None if weight is None else Extra(texts, present, weight)
+    found = alignment.loss(users, items, view, extra)
+    adapted = normalize(alignment.adapter(vectors), dim=1).detach().numpy()
+    losses = []
+    for user, item, more in zip(users[:4].tolist(), items[:4].tolist(), texts, strict=False):
+        row = normalize(view.users[user], dim=0).numpy() / 0.2
+        others = [other for other in items[:4].tolist() if not train[user, other]]
+        terms = np.exp(adapted[[item, *others]] @ row)
+        total = terms.sum()
+        if weight is not None:
+            total += weight * np.exp(normalize(more[0], dim=0).numpy() @ row)
+        losses.append(-np.log(terms[0] / total))
+    assert found.item() == pytest.approx(0.5 * np.mean(losses), rel=1e-5)
+
+
+def test_a_synthesised_text_needs_texts_to_compete_with() -> None:
+    tree = {"sampler": {"name": "semantic", "enter": "text"}, "alignment": {"weight": 0.1}}
+    with pytest.raises(ValidationError, match=r"alignment\.interaction_weight above 0"):
+        ModelConfig.model_validate(tree)
 
 
 def test_a_frozen_adapter_keeps_its_weights() -> None:

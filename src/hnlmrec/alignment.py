@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -87,10 +88,31 @@ class PieceAttention(nn.Module):
         return whole
 
 
-class TextAlignment:
-    """InfoNCE between adapted texts and the CF embeddings of the same items and users.
+@dataclass(frozen=True, eq=False)
+class Extra:
+    """More texts that a user's item is not.
 
-    The text of a user is the mean of the text vectors of the user's training items.
+    Parameters
+    ----------
+    texts
+        Adapted texts of each pair, float ``[B, S, D]``.
+    present
+        Which of them there are, bool ``[B, S]``.
+    weight
+        How many texts each counts for.
+    """
+
+    texts: Tensor
+    present: Tensor
+    weight: float
+
+
+class TextAlignment:
+    """InfoNCE between adapted texts and CF embeddings.
+
+    Items find their own text, users theirs, which is the mean of the text vectors of their
+    training items, and users the texts of the items that they interacted with. There the texts of
+    other items are negatives, and a synthesised one can be one more.
 
     Parameters
     ----------
@@ -112,8 +134,10 @@ class TextAlignment:
         self.config = config
         self.pool = pool
 
-    def loss(self, users: Tensor, positives: Tensor, view: EmbeddingView) -> Tensor:
-        """The weighted loss over the distinct items and users of a batch, at most so many of each.
+    def loss(
+        self, users: Tensor, positives: Tensor, view: EmbeddingView, extra: Extra | None = None
+    ) -> Tensor:
+        """The weighted loss over items, users and interactions of a batch, at most so many of each.
 
         Parameters
         ----------
@@ -121,6 +145,8 @@ class TextAlignment:
             Of the batch, int64 ``[B]``.
         view
             What scores.
+        extra
+            Synthesised negatives of the pairs, as texts.
         """
         config, most = self.config, self.config.max_items
         total = torch.zeros((), device=positives.device)
@@ -132,12 +158,37 @@ class TextAlignment:
             some = users.unique()[:most]
             texts = self.user_vectors(some)
             total = total + config.user_weight * self._match(texts, lookup(view.users, some))
+        if config.interaction_weight > 0:
+            some = slice(most)
+            part = extra and Extra(extra.texts[some], extra.present[some], extra.weight)
+            found = self._find(users[some], positives[some], view, part)
+            total = total + config.interaction_weight * found
         return total
 
     def user_vectors(self, users: Tensor) -> Tensor:
         """Unit mean text of the training items of distinct users, float ``[B, width]``."""
         items, starts = self.pool.histories(users)
         return F.normalize(F.embedding_bag(items, self.item_vectors, starts, mode="mean"), dim=1)
+
+    def _find(
+        self, users: Tensor, positives: Tensor, view: EmbeddingView, extra: Extra | None
+    ) -> Tensor:
+        """Softmax of the text of each user's item over those of the batch's others.
+
+        Texts of other training items of the user are left out.
+        """
+        rows = lookup(view.users, users)
+        rows = F.normalize(rows.detach() if self.config.detach_items else rows, dim=1)
+        rows = rows / self.config.temperature
+        texts = F.normalize(self.adapter(lookup(self.item_vectors, positives)), dim=1)
+        logits = rows @ texts.T
+        liked = self.pool.interacted_in(users, positives).fill_diagonal_(False)
+        logits = logits.masked_fill(liked, -torch.inf)
+        if extra is not None:
+            more = torch.einsum("bd,bsd->bs", rows, F.normalize(extra.texts, dim=2))
+            more = (more + math.log(extra.weight)).masked_fill(~extra.present, -torch.inf)
+            logits = torch.cat([logits, more], dim=1)
+        return F.cross_entropy(logits, torch.arange(len(users), device=users.device))
 
     def _match(self, texts: Tensor, embeddings: Tensor) -> Tensor:
         if self.config.detach_items:

@@ -105,6 +105,23 @@ def test_where_scores_are_cosines_the_synthesised_negative_has_unit_length() -> 
     torch.testing.assert_close(negatives.synthesised.norm(dim=2), torch.ones(3, 1))
 
 
+def test_as_a_text_it_leaves_the_scores_alone_and_reaches_the_adapter() -> None:
+    negatives, view, adapter, batch = _sample(enter="text", alpha=0.7, weight=3)
+    positive, scores, weights = score_batch(batch, negatives, view)
+    base = _Base().sample(batch, view, torch.Generator())
+    plain = score_batch(batch, base, view)
+    assert torch.equal(positive, plain[0])
+    assert torch.equal(scores, plain[1])
+    assert weights is None
+    assert negatives.texts is not None
+    torch.testing.assert_close(negatives.texts[:2, 0], adapter(torch.eye(WIDTH)[:2]))
+    negatives.texts.sum().backward()
+    assert adapter.outer.weight.grad is not None
+    # what the contrastive loss sees has no graph, as before
+    assert negatives.synthesised is not None
+    assert not negatives.synthesised.requires_grad
+
+
 def test_a_pair_without_a_synthesised_negative_keeps_its_base_negatives() -> None:
     negatives, view, _, _ = _sample(alpha=0.7)
     assert negatives.present is not None

@@ -119,6 +119,22 @@ def test_two_runs_of_one_seed_are_the_same_and_of_two_are_not(
     assert a != c
 
 
+def test_synthesised_negatives_among_the_texts_change_the_training_and_noise_in_their_place_too(
+    interactions: Interactions, language: LanguageArtefacts, tmp_path: Path
+) -> None:
+    alignment = {"hidden": 8, "interaction_weight": 0.5}
+    found = {}
+    for source in (None, "synthesised", "noise"):
+        sampler = SEMANTIC["base"]
+        if source:
+            sampler = {**SEMANTIC, "enter": "text", "weight": 20, "source": source}
+        config = _config(sampler, alignment=alignment)
+        found[source] = _train(config, interactions, tmp_path / str(source), language)
+    items = [trained.view.items for trained in found.values()]
+    assert not torch.allclose(items[0], items[1], atol=1e-4)
+    assert not torch.allclose(items[1], items[2], atol=1e-4)
+
+
 @pytest.mark.parametrize("epoch", [1, 2, 5])
 def test_an_interrupted_run_ends_like_one_that_was_not(
     epoch: int, interactions: Interactions, language: LanguageArtefacts, tmp_path: Path

@@ -80,6 +80,12 @@ class AlignmentConfig(Section):
     user_weight: float = Field(
         0.0, ge=0, description="likewise on users, whose text is the mean of their items' texts"
     )
+    interaction_weight: float = Field(
+        0.0,
+        ge=0,
+        description="weight of the InfoNCE that finds a user's item by its text, among the texts "
+        "of the other items of the batch",
+    )
     adapter: Literal["mlp", "attention"] = Field(
         "mlp", description="attention: self-attention between pieces of a vector before the mlp"
     )
@@ -89,7 +95,9 @@ class AlignmentConfig(Section):
     temperature: float = Field(0.2, gt=0, description="temperature of the alignment")
     hidden: int = Field(256, ge=1, description="hidden width of the adapter")
     max_items: int = Field(
-        1024, ge=2, description="distinct items of a batch that are aligned, and users"
+        1024,
+        ge=2,
+        description="distinct items of a batch that are aligned, and users, and interactions",
     )
     detach_items: bool = Field(
         False, description="true: alignment trains the adapter only, not the CF embeddings"
@@ -98,7 +106,7 @@ class AlignmentConfig(Section):
     @property
     def active(self) -> bool:
         """Whether there is anything to align on."""
-        return self.weight > 0 or self.user_weight > 0
+        return self.weight > 0 or self.user_weight > 0 or self.interaction_weight > 0
 
 
 class TrainingConfig(Section):
@@ -146,7 +154,7 @@ class ModelConfig(Section):
         sampler = self.sampler
         if (
             isinstance(sampler, SemanticConfig)
-            and sampler.enter != "extra"
+            and sampler.enter in ("mixture", "negative")
             and sampler.base.name not in ("in_batch", "shared")
             and sampler.draws > self.training.negatives
         ):
@@ -167,5 +175,19 @@ class ModelConfig(Section):
             raise ValueError(
                 "nothing would train the adapter: with sampler.stop_gradient true, "
                 "alignment.weight must be above 0 (or alignment.frozen true, as a control)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_text_meets_texts(self) -> Self:
+        sampler = self.sampler
+        if (
+            isinstance(sampler, SemanticConfig)
+            and sampler.enter == "text"
+            and self.alignment.interaction_weight == 0
+        ):
+            raise ValueError(
+                "sampler.enter is text and there are no texts for the synthesised negative to "
+                "compete with: set alignment.interaction_weight above 0"
             )
         return self

@@ -156,17 +156,17 @@ class SemanticConfig(Section):
 
     name: Literal["semantic"] = "semantic"
     base: BaseSamplerConfig = DnsConfig()
-    enter: Literal["mixture", "negative", "extra"] = Field(
+    enter: Literal["mixture", "negative", "extra", "text"] = Field(
         "mixture",
         description="how it meets the loss: mixed into each negative of the base, in its place, "
-        "or as one more negative of the pair",
+        "as one more negative of the pair, or as one more text in the alignment of interactions",
     )
     alpha: float = Field(0.1, ge=0, le=1, description="its weight in a mixture")
     alpha_start: float = Field(0.0, ge=0, le=1, description="its weight in the first epoch")
     alpha_epochs: int = Field(
         0, ge=0, description="epochs from alpha_start to alpha, in equal steps; 0: alpha always"
     )
-    weight: float = Field(1.0, gt=0, description="its weight as one more negative")
+    weight: float = Field(1.0, gt=0, description="its weight as one more negative or text")
     draws: int = Field(
         1,
         ge=1,

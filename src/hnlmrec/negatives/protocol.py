@@ -107,6 +107,9 @@ class Negatives:
         Weight of the synthesised negative in each negative (``alpha``).
     extra
         Weight of each synthesised negative as one more negative of its pair; 0: it is none.
+    texts
+        Synthesised negatives as the adapter gives them, with its graph, float ``[B, S, D]``, where
+        they compete with the texts of items; else None.
     """
 
     items: Tensor
@@ -118,6 +121,7 @@ class Negatives:
     lengths: Tensor | None = None
     mixed: float = 0.0
     extra: float = 0.0
+    texts: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,7 +34,8 @@ class Semantic:
     HNLMRec (arXiv 2504.04726) mixes: ``alpha * e_hard + (1 - alpha) * e_neg``, where ``e_hard`` is
     the adapter's image of the synthesised vector, scaled to the norm of ``e_neg``. It may also
     stand in the place of each negative (``alpha = 1``) or be one more negative of the pair, with
-    a weight: in a softmax loss, one more term of the denominator.
+    a weight: in a softmax loss, one more term of the denominator. Or it leaves the ranking loss
+    alone and competes with the texts of items, where users find the texts of theirs.
 
     A pair without a synthesised vector keeps its base negatives and is counted.
     Cost per batch: the base sampler's, a read of B S vectors and one pass of the adapter.
@@ -76,6 +77,7 @@ class Semantic:
         vectors, present = self.source.vectors(index.flatten())
         hard = self.adapter(vectors).unflatten(0, index.shape)
         lengths = torch.ones((1, base.items.shape[1]), dtype=hard.dtype, device=hard.device)
+        texts = hard if self.config.enter == "text" else None
         if self.config.rescale:
             hard = F.normalize(hard, dim=-1)
         if self.config.rescale and not view.unit:
@@ -90,6 +92,7 @@ class Semantic:
             lengths=lengths,
             mixed=self.share(batch.epoch),
             extra=self.config.weight if self.config.enter == "extra" else 0.0,
+            texts=texts,
         )
 
     def _pairs(self, batch: PairBatch, generator: torch.Generator) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from hnlmrec.alignment import Adapter, TextAlignment
+from hnlmrec.alignment import Adapter, Extra, TextAlignment
 from hnlmrec.backbones import Backbone, build_backbone
 from hnlmrec.config import ModelConfig, SemanticConfig
 from hnlmrec.data.interactions import Interactions
@@ -143,7 +143,9 @@ class Learner(nn.Module):
             if contrast is not None:
                 parts["contrastive"] = contrast
         if self.alignment is not None and self.alignment.config.active:
-            parts["alignment"] = self.alignment.loss(batch.users, batch.positives, view)
+            parts["alignment"] = self.alignment.loss(
+                batch.users, batch.positives, view, self._extra_texts(negatives)
+            )
         total = torch.stack(list(parts.values())).sum()
         logged = {name: value.detach() for name, value in (parts | counts).items()}
         return total, logged
@@ -156,6 +158,13 @@ class Learner(nn.Module):
         if self.cosine and negatives.embeddings is not None:
             return replace(negatives, embeddings=normalize(negatives.embeddings, dim=-1))
         return negatives
+
+    def _extra_texts(self, negatives: Negatives) -> Extra | None:
+        if negatives.texts is None:
+            return None
+        assert isinstance(self.config.sampler, SemanticConfig)
+        assert negatives.present is not None
+        return Extra(negatives.texts, negatives.present, self.config.sampler.weight)
 
     def _contrastive(
         self, batch: PairBatch, negatives: Negatives, view: EmbeddingView
