@@ -68,14 +68,29 @@ class SlAtK:
             Float ``[B]``, without a gradient.
         """
         n = negative.shape[1]
-        total = negative.new_full((len(negative),), n) if weights is None else weights.sum(dim=1)
-        needed = total[:, None] * min(self.k, self.n_items) / self.n_items
-        # a few of the best are enough but for long lists of small catalogues
-        for looked_at in (min(_FIRST, n), n):
-            scores, order = negative.topk(looked_at, dim=1)
-            counts = torch.ones_like(scores) if weights is None else weights.gather(1, order)
-            reached = counts.cumsum(dim=1)
-            if bool((reached[:, -1:] >= needed).all()):
-                break
-        rank = (reached < needed).sum(dim=1, keepdim=True).clamp_max(looked_at - 1)
-        return scores.gather(1, rank).squeeze(1)
+        if weights is None:
+            weights = torch.ones_like(negative)
+        needed = weights.sum(dim=1, keepdim=True) * min(self.k, self.n_items) / self.n_items
+        found, reached = _reach(negative, weights, needed, min(_FIRST, n))
+        # long lists of small catalogues, and rows whose best do not count
+        rest = (~reached).nonzero()[:, 0]
+        if len(rest) > 0:
+            found[rest] = _reach(negative[rest], weights[rest], needed[rest], n)[0]
+        return found
+
+
+def _reach(
+    scores: Tensor, weights: Tensor, needed: Tensor, looked_at: int
+) -> tuple[Tensor, Tensor]:
+    """The score of each row down to which the best have the weight needed.
+
+    Returns
+    -------
+    tuple[Tensor, Tensor]
+        Float ``[B]``, and whether the best ``looked_at`` were enough, bool ``[B]``.
+    """
+    best, order = scores.topk(looked_at, dim=1)
+    reached = weights.gather(1, order).cumsum(dim=1)
+    rank = (reached < needed).sum(dim=1, keepdim=True)
+    found = best.gather(1, rank.clamp_max(looked_at - 1)).squeeze(1)
+    return found, rank[:, 0] < looked_at
