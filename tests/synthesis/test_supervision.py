@@ -13,7 +13,7 @@ from hnlmrec.synthesis.finetune import SynthesisInputs
 from hnlmrec.synthesis.supervision import NONE, Supervision, hardest_items, nearest_items
 from synthetic import N_ITEMS
 
-STRATEGIES = ("cf_semantic", "cf", "semantic", "random")
+STRATEGIES = ("cf_semantic", "cf", "semantic", "semantic_distinct", "random")
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,25 @@ def test_cf_semantic_prefers_candidates_near_in_meaning(
 
     assert similarity("cf_semantic", 0.05) > similarity("cf_semantic", 10.0) + 0.2
     assert similarity("cf_semantic", 0.05) > similarity("cf", 0.05) + 0.2
+
+
+def test_distinct_targets_are_near_in_meaning_and_low_in_score(
+    inputs: SynthesisInputs, vectors: torch.Tensor
+) -> None:
+    train, k = inputs.interactions.train, 9
+    config = SupervisionConfig(strategy="semantic_distinct", top_k=k, temperature=10.0)
+    supervision = Supervision(config, inputs.view, vectors, train)
+    users, items = (torch.from_numpy(x).long() for x in inputs.interactions.pairs("train"))
+    scores = (inputs.view.users @ inputs.view.items.T).numpy()
+    near, seen = nearest_items(vectors, k).numpy(), train.toarray() > 0
+    drawn = [
+        supervision.targets(users, items, torch.Generator().manual_seed(seed)) for seed in range(20)
+    ]
+    for pair, (user, item) in enumerate(zip(users.tolist(), items.tolist(), strict=True)):
+        free = [other for other in near[item] if not seen[user, other]]
+        free.sort(key=lambda other: scores[user, other])
+        # the lower one of an even number's two middle ones is the median
+        assert {int(targets[pair]) for targets in drawn} <= set(free[: (len(free) + 1) // 2])
 
 
 def test_nearest_items_agree_with_a_full_sort(vectors: torch.Tensor) -> None:

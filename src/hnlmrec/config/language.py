@@ -131,11 +131,15 @@ class RouteAConfig(Section):
 class SupervisionConfig(Section):
     """Which item is the hard negative of a training pair."""
 
-    strategy: Literal["cf_semantic", "cf", "semantic", "random", "route_a"] = Field(
-        "cf_semantic",
-        description="cf_semantic: of the user's CF-hardest items, the near ones in meaning; "
-        "cf: CF-hardest; semantic: nearest in meaning; random: any un-interacted item; route_a: "
-        "what the language model names, for the pairs that synthesis.route_a asks about",
+    strategy: Literal["cf_semantic", "cf", "semantic", "semantic_distinct", "random", "route_a"] = (
+        Field(
+            "cf_semantic",
+            description="cf_semantic: of the user's CF-hardest items, the near ones in meaning; "
+            "cf: CF-hardest; semantic: nearest in meaning; semantic_distinct: of those, the half "
+            "that the CF model scores lowest for the user; random: any un-interacted item; "
+            "route_a: what the language model names, for the pairs that synthesis.route_a asks "
+            "about",
+        )
     )
     top_k: int = Field(50, ge=1, description="how many hardest items are candidates")
     margin: float = Field(

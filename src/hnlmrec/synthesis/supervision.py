@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hnlmrec.config import SupervisionConfig
+from hnlmrec.kernels import pair_scores
 from hnlmrec.negatives.protocol import EmbeddingView
 from hnlmrec.negatives.uninteracted import Uninteracted
 from hnlmrec.synthesis.named import Named
@@ -48,13 +49,14 @@ class Supervision:
         named: Named | None = None,
     ) -> None:
         self.config = config
-        self._named = named
+        self._named, self._view = named, view
+        self._by_meaning = config.strategy in ("semantic", "semantic_distinct")
         self._vectors = item_vectors
         self._pool = Uninteracted(train, "cpu")
         self.candidates: Tensor | None = None
         if config.strategy in ("cf", "cf_semantic"):
             self.candidates = hardest_items(view, train, config.top_k, config.margin)
-        elif config.strategy == "semantic":
+        elif self._by_meaning:
             self.candidates = nearest_items(item_vectors, config.top_k)
 
     def targets(self, users: Tensor, items: Tensor, generator: torch.Generator) -> Tensor:
@@ -78,12 +80,14 @@ class Supervision:
             return torch.where(named == NONE, fallback, named)
         if self.candidates is None:
             return fallback
-        rows = items if self.config.strategy == "semantic" else users
+        rows = items if self._by_meaning else users
         candidates = self.candidates.index_select(0, rows)  # [B, K]
         allowed = candidates != NONE
         known = candidates.clamp(min=0)
-        if self.config.strategy == "semantic":
+        if self._by_meaning:
             allowed &= self._pool.contains(users[:, None], known)
+        if self.config.strategy == "semantic_distinct":
+            allowed &= self._scored_low(users, known, allowed)
         logits = torch.zeros(candidates.shape)
         if self.config.strategy != "cf":
             near = self._vectors[known] @ self._vectors[items].unsqueeze(2)
@@ -92,6 +96,13 @@ class Supervision:
         weights[~allowed.any(dim=1)] = 1.0  # any draw will do: the fallback replaces it
         drawn = torch.multinomial(weights, 1, generator=generator)
         return torch.where(allowed.any(dim=1), known.gather(1, drawn)[:, 0], fallback)
+
+    def _scored_low(self, users: Tensor, candidates: Tensor, allowed: Tensor) -> Tensor:
+        """Which candidates ``[B, K]`` the CF model scores at most like the allowed ones' median."""
+        view = self._view
+        scores = pair_scores(view.users.cpu(), view.items.cpu(), users, candidates)
+        middle = scores.masked_fill(~allowed, torch.nan).nanmedian(dim=1, keepdim=True).values
+        return scores <= middle
 
 
 def hardest_items(view: EmbeddingView, train: sp.csr_array, k: int, margin: float) -> Tensor:
