@@ -1,7 +1,7 @@
-"""The query encoder: the one function that turns a query into a state of the language model.
+"""The query encoder: the one place that turns a query into a state of the language model.
 
-Fine-tuning and synthesis both call `QueryEncoder.forward`; prompt wording, truncation, soft
-tokens and pooling live here and nowhere else, so the two cannot drift apart.
+Prompt wording, truncation, soft tokens and pooling live here and nowhere else, so fine-tuning and
+synthesis cannot drift apart; `prefix.py` only cuts the pass over a query in two.
 """
 
 from __future__ import annotations
