@@ -15,10 +15,10 @@ CHAT_TEMPLATE = (
 )
 
 
-def build_tiny_language_model(folder: Path, *, seed: int = 0) -> Path:
+def build_tiny_language_model(folder: Path, *, seed: int = 0, width: int = 32) -> Path:
     """Write config, safetensors, byte-level BPE tokenizer and chat template; return the folder.
 
-    Hidden size 32, 2 layers, 4 heads (2 for keys and values), vocabulary of about 350 tokens.
+    Hidden size ``width``, 2 layers, 4 heads (2 for keys and values), some 350 tokens.
     """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -43,8 +43,8 @@ def build_tiny_language_model(folder: Path, *, seed: int = 0) -> Path:
     tokenizer.save_pretrained(folder)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=width,
+        intermediate_size=2 * width,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
