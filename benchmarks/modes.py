@@ -29,6 +29,7 @@ from hnlmrec.stage_names import FINETUNE
 from hnlmrec.stages import Context
 from hnlmrec.synthesis.live import LiveNegatives
 from hnlmrec.synthesis.model import HardNegativeModel
+from hnlmrec.synthesis.prefix import shares_prefixes
 
 
 def main(
@@ -72,11 +73,11 @@ def main(
     table = Table(title=f"{len(all_users):,} training pairs, {threads} threads")
     for name in ("negatives", "tokens", "times fewer", "seconds"):
         table.add_column(name, justify="right")
-    for name, tokens, seconds in (
-        ("pairwise, each by itself", apart_tokens, apart_seconds * scale),
-        ("pairwise, users shared", shared_tokens, shared_seconds * scale),
-        ("amortized", states_tokens, states_seconds + fused_seconds * scale),
-    ):
+    rows_of_table = [("pairwise, each by itself", apart_tokens, apart_seconds * scale)]
+    if shares_prefixes(encoder):
+        rows_of_table.append(("pairwise, users shared", shared_tokens, shared_seconds * scale))
+    rows_of_table.append(("amortized", states_tokens, states_seconds + fused_seconds * scale))
+    for name, tokens, seconds in rows_of_table:
         table.add_row(name, f"{tokens:,}", f"{apart_tokens / tokens:.1f}", f"{seconds:,.0f}")
     console = Console()
     console.print(table)
