@@ -102,6 +102,11 @@ def test_an_interrupted_fine_tuning_ends_like_one_that_was_not(
         tune(tmp_path / "stopped", progress=_stop_at(text, n))
     resumed = tune(tmp_path / "stopped")
     assert (resumed / FILE).read_bytes() == (whole / FILE).read_bytes()
+    # tokens read before the interruption count
+    tokens = [
+        json.loads((folder / "report.json").read_text())["tokens"] for folder in (whole, resumed)
+    ]
+    assert tokens[0] == tokens[1]
     for name in (USER_STATES, ITEM_STATES):
         pair = [VectorTable.open(folder / name).read_all() for folder in (whole, resumed)]
         assert torch.equal(*pair)
