@@ -135,6 +135,7 @@ def plan(config: RunConfig) -> dict[str, Stage]:
             {
                 "synthesis": learned,
                 "transferred": adapter_file(config.synthesis.transfer_from),
+                "teacher": adapter_file(config.synthesis.distill.teacher),
                 "language": language,
                 "seed": config.seed,
             },

@@ -53,6 +53,24 @@ class Context:
 
         return LocalLanguageModel.load(self.config.language)
 
+    def teacher_model(self) -> LocalLanguageModel:
+        """A fresh language model, once the teacher is known to be of the same data."""
+        teacher = self.config.synthesis.distill.teacher
+        assert teacher is not None
+        other = RunFolder(teacher)
+        for stage in (PREPARE, PRETRAIN):
+            record = other.record(stage)
+            if record is None or other.content(stage) != self.run.content(stage):
+                raise ArtifactError(
+                    f"the teacher's `{stage}` is not what this run has: it must be fine-tuned on "
+                    "the same data, with the same CF model",
+                    where=str(teacher),
+                    mend="run `hnlmrec finetune` with synthesis.mode pairwise and the data, "
+                    "backbone, training and seed of this run, and name its folder in "
+                    "synthesis.distill.teacher",
+                )
+        return self.language_model()
+
     def writer(self) -> Writer:
         """What asks the language model for profiles."""
         from hnlmrec.language.writer import Writer
@@ -216,16 +234,17 @@ def pretrain_stage(context: Context, folder: Path) -> list[str]:
 
 def finetune_stage(context: Context, folder: Path) -> list[str]:
     """Fine-tune the language model on hard negatives that the CF model names."""
+    from hnlmrec.synthesis.distill import Lesson
     from hnlmrec.synthesis.finetune import finetune
 
-    config = context.config
+    config, inputs, lesson = context.config, context.synthesis_inputs(), None
+    progress = context.reporter.progress
+    if config.synthesis.distill.teacher is not None:
+        lesson = Lesson.of_teacher(
+            config.synthesis, inputs, context.teacher_model(), folder, config.seed, progress
+        )
     return finetune(
-        config.synthesis,
-        context.synthesis_inputs(),
-        context.language_model(),
-        folder,
-        config.seed,
-        context.reporter.progress,
+        config.synthesis, inputs, context.language_model(), folder, config.seed, progress, lesson
     ).lines()
 
 

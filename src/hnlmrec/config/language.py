@@ -179,6 +179,20 @@ class FinetuneConfig(Section):
     evaluate_every: int = Field(4, ge=1, description="LoRA steps between held-out evaluations")
 
 
+class DistillConfig(Section):
+    """What the amortized head learns from a pairwise model, beside its own targets."""
+
+    teacher: Path | None = Field(
+        None,
+        description="folder of a run of mode pairwise, whose fine-tuned model answers for some "
+        "pairs; null: no teacher",
+    )
+    pairs: int = Field(2048, ge=2, description="training pairs that the teacher answers for")
+    weight: float = Field(
+        1.0, gt=0, description="of one minus the cosine to the teacher's answer, in the loss"
+    )
+
+
 class SynthesisConfig(Section):
     """How hard-negative embeddings are learned and written."""
 
@@ -201,6 +215,7 @@ class SynthesisConfig(Section):
     supervision: SupervisionConfig = SupervisionConfig()
     route_a: RouteAConfig = RouteAConfig()
     finetune: FinetuneConfig = FinetuneConfig()
+    distill: DistillConfig = DistillConfig()
     storage: Literal["float16", "int8"] = Field(
         "float16",
         description="of the written vectors: int8 takes half the disk and memory, at an error of "
@@ -219,5 +234,18 @@ class SynthesisConfig(Section):
             raise ValueError(
                 "user_states: history is for the amortized head; a pairwise query holds the "
                 "user's profile"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_head_is_taught(self) -> Self:
+        if self.distill.teacher is None:
+            return self
+        if self.mode == "pairwise":
+            raise ValueError("distill.teacher teaches the amortized head, and mode is pairwise")
+        if self.transfer_from is not None:
+            raise ValueError(
+                "with transfer_from nothing is fine-tuned, so distill.teacher teaches nobody: "
+                "leave one of them out"
             )
         return self

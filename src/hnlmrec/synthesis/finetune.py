@@ -18,6 +18,7 @@ from hnlmrec.language.local import LocalLanguageModel
 from hnlmrec.measure import Meter
 from hnlmrec.negatives.protocol import EmbeddingView
 from hnlmrec.stage_names import FINETUNE
+from hnlmrec.synthesis.distill import Lesson
 from hnlmrec.synthesis.head_training import measure_head, train_head
 from hnlmrec.synthesis.lora import tune_language_model
 from hnlmrec.synthesis.model import HardNegativeModel
@@ -76,10 +77,12 @@ def finetune(
     folder: Path,
     seed: int,
     progress: Progress | None = None,
+    lesson: Lesson | None = None,
 ) -> FinetuneReport:
     """Teach the language model the hard negatives that `Supervision` names.
 
     With ``transfer_from``, take what was taught elsewhere, and encode the users and items here.
+    With a ``lesson``, the amortized head learns a teacher's answers too.
 
     Writes ``adapter.safetensors``, the untuned states of items (the target space), in amortized
     mode the tuned states of users and items, ``log.jsonl`` and ``report.json``. Interrupted, it
@@ -91,6 +94,9 @@ def finetune(
     item_vectors = load_item_vectors(folder)
     report.seconds["untuned states"] = meter.seconds()
     report.tokens["untuned states"] = tokens
+
+    if lesson is not None:
+        report.tokens["teacher"] = lesson.tokens
 
     meter = Meter()
     texts = (inputs.user_texts, inputs.item_texts)
@@ -132,7 +138,7 @@ def finetune(
         report.tokens["tuned states"] = sum(int(encoder.count(part).sum()) for part in encoded)
         meter = Meter()
         if config.transfer_from is None:
-            report.phases["head"] = train_head(task, model, users, items, progress)
+            report.phases["head"] = train_head(task, model, users, items, progress, lesson)
         else:
             report.phases["transferred head"] = measure_head(task, model, users, items)
         report.seconds["head"] = meter.seconds()

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hnlmrec.synthesis.distill import Lesson
 from hnlmrec.synthesis.model import HardNegativeModel
 from hnlmrec.synthesis.task import Measures, Phase, Progress, Task
 from hnlmrec.synthesis.vectors import VectorTable
@@ -20,6 +21,7 @@ def train_head(
     user_states: VectorTable,
     item_states: VectorTable,
     progress: Progress | None,
+    lesson: Lesson | None = None,
 ) -> Phase:
     """Train the head with the same objective; leave its best held-out step in ``model``.
 
@@ -27,6 +29,8 @@ def train_head(
     ----------
     user_states, item_states
         States by the fine-tuned language model. They are fixed: it is not called here.
+    lesson
+        A teacher's answers, learned too.
     """
     config, head = task.config, model.head
     assert head is not None
@@ -34,19 +38,29 @@ def train_head(
     def queries(users: Tensor, items: Tensor) -> Tensor:
         return model.fuse(user_states, item_states, users, items)
 
+    def measure() -> Measures:
+        measures = task.measure(held_out, queries)
+        if lesson is None:
+            return measures
+        agreement = lesson.agreement(queries)
+        measures["loss"] += lesson.weight * (1 - agreement)
+        return measures | {"agreement": agreement}
+
     random = np.random.default_rng([task.seed, 0])
     optimizer = torch.optim.AdamW(head.parameters(), lr=config.head_lr)
     held_out = task.pairs.held_out[: config.head_batch]
     every = max(1, config.head_steps // _EVALUATIONS)
-    before = after = task.measure(held_out, queries)
+    before = after = measure()
     best_step, best = 0, _copy(head)
     for step in range(1, config.head_steps + 1):
         loss, _ = task.loss(task.pairs.any(config.head_batch, random), queries, step)
+        if lesson is not None:
+            loss = loss + lesson.loss(queries, config.head_batch, random)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         if step % every == 0 or step == config.head_steps:
-            measures: Measures = task.measure(held_out, queries)
+            measures = measure()
             task.log("head", step, "held_out", measures)
             if measures["loss"] < after["loss"]:
                 after, best_step, best = measures, step, _copy(head)

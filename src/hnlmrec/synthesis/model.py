@@ -18,7 +18,7 @@ from hnlmrec.errors import ArtifactError
 from hnlmrec.language.local import LocalLanguageModel
 from hnlmrec.negatives.protocol import EmbeddingView
 from hnlmrec.synthesis.head import FusionHead, fuse
-from hnlmrec.synthesis.prefix import encode_sharing
+from hnlmrec.synthesis.prefix import encode_sharing, shares_prefixes
 from hnlmrec.synthesis.query import QueryEncoder
 from hnlmrec.synthesis.vectors import VectorTable
 
@@ -111,6 +111,12 @@ class HardNegativeModel(nn.Module):
             which.numpy(),
         )
         return self._centred(states)
+
+    def pairwise_tokens(self, users: Tensor, items: Tensor) -> int:
+        """Tokens that the language model reads for pairs; a user's once if it can share them."""
+        of_users, of_items = (self.encoder.count(part) for part in (self.users, self.items))
+        read = users.unique() if shares_prefixes(self.encoder) else users
+        return int(of_users[read.numpy()].sum() + of_items[items.numpy()].sum())
 
     def _centred(self, states: Tensor) -> Tensor:
         return states - self.centres[1].to(states.device)

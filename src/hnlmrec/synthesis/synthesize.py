@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import BaseModel
 from torch import Tensor
@@ -15,7 +13,6 @@ from hnlmrec.config import SynthesisConfig
 from hnlmrec.language.local import LocalLanguageModel
 from hnlmrec.synthesis.finetune import SynthesisInputs
 from hnlmrec.synthesis.model import HardNegativeModel
-from hnlmrec.synthesis.prefix import shares_prefixes
 from hnlmrec.synthesis.states import ITEM_STATES, USER_STATES, load_item_vectors
 from hnlmrec.synthesis.store import NegativeStore
 from hnlmrec.synthesis.task import Progress
@@ -90,6 +87,10 @@ def synthesize(
                 len(all_users),
             )
     item_vectors = load_item_vectors(finetuned)
+    tokens = 0
+    if config.mode == "pairwise":
+        everyone, everything = (torch.from_numpy(part).long() for part in (all_users, all_items))
+        tokens = model.pairwise_tokens(everyone, everything)
     report = SynthesisReport(
         pairs=len(all_users),
         width=language.width,
@@ -98,19 +99,10 @@ def synthesize(
         coverage=store.table.coverage(),
         distinct_nearest_items=_distinct_nearest(store, item_vectors, config.chunk_pairs),
         items=len(item_vectors),
-        tokens=_tokens(model, all_users, all_items) if config.mode == "pairwise" else 0,
+        tokens=tokens,
     )
     write_atomically(folder / "report.json", report.model_dump_json(indent=1).encode())
     return report
-
-
-def _tokens(
-    model: HardNegativeModel, users: npt.NDArray[np.int32], items: npt.NDArray[np.int32]
-) -> int:
-    """How many tokens these pairs are to the language model; a user's are read once if it can."""
-    of_users, of_items = (model.encoder.count(part) for part in (model.users, model.items))
-    read = np.unique(users) if shares_prefixes(model.encoder) else users
-    return int(of_users[read].sum() + of_items[items].sum())
 
 
 def _distinct_nearest(store: NegativeStore, item_vectors: Tensor, chunk: int) -> int:
