@@ -86,28 +86,44 @@ def test_the_loss_sees_the_distinct_items_and_users_of_a_batch(
     torch.testing.assert_close(alignment.loss(users, items, view), expected)
 
 
-@pytest.mark.parametrize("weight", [None, 0.5, 20.0])
+@pytest.mark.parametrize(
+    ("weight", "shared", "own_texts"),
+    [
+        (None, False, "batch"),
+        (0.5, False, "batch"),
+        (20.0, False, "batch"),
+        (0.5, True, "batch"),
+        (0.5, True, "synthesised"),
+        (2.0, False, "synthesised"),
+    ],
+)
 def test_users_find_the_texts_of_their_items_among_those_they_did_not_choose(
-    weight: float | None,
+    weight: float | None, shared: bool, own_texts: str
 ) -> None:
-    alignment, view, vectors = case(interaction_weight=0.5, max_items=4)
+    alignment, view, vectors = case(
+        interaction_weight=0.5, max_items=4, interaction_texts=own_texts
+    )
     train = interactions().train.toarray() > 0
     users = torch.tensor([5, 1, 5, 2, 9])
     # the third pair is of the first one's user; the last is one too many
     items = torch.from_numpy(train.argmax(axis=1)[users.numpy()])
     items[2] = int(np.flatnonzero(train[5])[1])
     texts, present = torch.randn(5, 2, DIM), torch.tensor([[True, False]] * 4 + [[True, True]])
-    extra = None if weight is None else Extra(texts, present, weight)
+    extra = None if weight is None else Extra(texts, present, weight, shared)
     found = alignment.loss(users, items, view, extra)
     adapted = normalize(alignment.adapter(vectors), dim=1).detach().numpy()
     losses = []
-    for user, item, more in zip(users[:4].tolist(), items[:4].tolist(), texts, strict=False):
+    for n, (user, item) in enumerate(zip(users[:4].tolist(), items[:4].tolist(), strict=True)):
         row = normalize(view.users[user], dim=0).numpy() / 0.2
         others = [other for other in items[:4].tolist() if not train[user, other]]
+        if own_texts == "synthesised":
+            others = []
         terms = np.exp(adapted[[item, *others]] @ row)
         total = terms.sum()
         if weight is not None:
-            total += weight * np.exp(normalize(more[0], dim=0).numpy() @ row)
+            # of the first four pairs the first text alone is there
+            met = texts[:4, 0] if shared else texts[n : n + 1, 0]
+            total += weight * np.exp(normalize(met, dim=1).numpy() @ row).sum()
         losses.append(-np.log(terms[0] / total))
     assert found.item() == pytest.approx(0.5 * np.mean(losses), rel=1e-5)
 
@@ -116,6 +132,9 @@ def test_a_synthesised_text_needs_texts_to_compete_with() -> None:
     tree = {"sampler": {"name": "semantic", "enter": "text"}, "alignment": {"weight": 0.1}}
     with pytest.raises(ValidationError, match=r"alignment\.interaction_weight above 0"):
         ModelConfig.model_validate(tree)
+    alone = {"alignment": {"interaction_weight": 0.1, "interaction_texts": "synthesised"}}
+    with pytest.raises(ValidationError, match=r"sampler\.enter to text"):
+        ModelConfig.model_validate(alone)
 
 
 def test_a_frozen_adapter_keeps_its_weights() -> None:

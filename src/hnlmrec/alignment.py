@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -100,11 +100,27 @@ class Extra:
         Which of them there are, bool ``[B, S]``.
     weight
         How many texts each counts for.
+    shared
+        Whether a pair meets those of all pairs, and not its own alone.
     """
 
     texts: Tensor
     present: Tensor
     weight: float
+    shared: bool = False
+
+    def first(self, most: int) -> Extra:
+        """Those of the first pairs."""
+        return replace(self, texts=self.texts[:most], present=self.present[:most])
+
+    def logits(self, rows: Tensor) -> Tensor:
+        """How well users ``[B, D]`` like them, float ``[B, S]``, or ``[B, B S]`` if shared."""
+        texts, present = F.normalize(self.texts, dim=2), self.present
+        if self.shared:
+            found, present = rows @ texts.flatten(0, 1).T, present.flatten()[None]
+        else:
+            found = torch.einsum("bd,bsd->bs", rows, texts)
+        return (found + math.log(self.weight)).masked_fill(~present, -torch.inf)
 
 
 class TextAlignment:
@@ -160,7 +176,7 @@ class TextAlignment:
             total = total + config.user_weight * self._match(texts, lookup(view.users, some))
         if config.interaction_weight > 0:
             some = slice(most)
-            part = extra and Extra(extra.texts[some], extra.present[some], extra.weight)
+            part = extra and extra.first(most)
             found = self._find(users[some], positives[some], view, part)
             total = total + config.interaction_weight * found
         return total
@@ -173,7 +189,7 @@ class TextAlignment:
     def _find(
         self, users: Tensor, positives: Tensor, view: EmbeddingView, extra: Extra | None
     ) -> Tensor:
-        """Softmax of the text of each user's item over those of the batch's others.
+        """Softmax of the text of each user's item over those of the batch's others, and extra ones.
 
         Texts of other training items of the user are left out.
         """
@@ -182,12 +198,13 @@ class TextAlignment:
         rows = rows / self.config.temperature
         texts = F.normalize(self.adapter(lookup(self.item_vectors, positives)), dim=1)
         logits = rows @ texts.T
-        liked = self.pool.interacted_in(users, positives).fill_diagonal_(False)
-        logits = logits.masked_fill(liked, -torch.inf)
+        if self.config.interaction_texts == "batch":
+            left_out = self.pool.interacted_in(users, positives)
+        else:
+            left_out = torch.ones_like(logits, dtype=torch.bool)
+        logits = logits.masked_fill(left_out.fill_diagonal_(False), -torch.inf)
         if extra is not None:
-            more = torch.einsum("bd,bsd->bs", rows, F.normalize(extra.texts, dim=2))
-            more = (more + math.log(extra.weight)).masked_fill(~extra.present, -torch.inf)
-            logits = torch.cat([logits, more], dim=1)
+            logits = torch.cat([logits, extra.logits(rows)], dim=1)
         return F.cross_entropy(logits, torch.arange(len(users), device=users.device))
 
     def _match(self, texts: Tensor, embeddings: Tensor) -> Tensor:

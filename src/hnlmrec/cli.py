@@ -155,6 +155,24 @@ def tune(
     pipeline.reporter.line(f"wrote {output}, and all {len(rows)} trials to {table}")
 
 
+@app.command(rich_help_panel="Whole runs")
+def trials(
+    config: Config,
+    folder: RunOption = None,
+    changes: SetOption = None,
+    update: UpdateOption = False,
+) -> None:
+    """Train all models of a configuration and list them by validation; test is not read."""
+    pipeline = _pipeline(config, folder, changes, update)
+    from hnlmrec.studies.trials import run_trials
+
+    table, path = run_trials(pipeline)
+    for row in table.iter_rows(named=True):
+        spread = "" if row["sd"] is None else f" ± {row['sd']:.4f}"
+        pipeline.reporter.line(f"{row['valid_recall@20']:.4f}{spread}  {row['model']}")
+    pipeline.reporter.line(f"validation Recall@20 over {row['seeds']} seed(s); wrote {path}")
+
+
 def _stage_command(name: str, text: str) -> None:
     def command(
         config: Config,

@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
+from torch.nn.functional import normalize
 
+from hnlmrec.config import SynthesisConfig
 from hnlmrec.data.interactions import Interactions
 from hnlmrec.errors import ArtifactError
+from hnlmrec.synthesis.distill import Lesson
 from hnlmrec.synthesis.finetune import SynthesisInputs, finetune
 from hnlmrec.synthesis.live import LiveNegatives
 from hnlmrec.synthesis.model import FILE
@@ -244,6 +248,69 @@ def test_what_one_run_learned_is_used_as_it_is_for_other_users_and_items(
     wrong = synthesis_config(mode, rank=2).model_copy(update={"transfer_from": tmp_path / "there"})
     with pytest.raises(ArtifactError, match=r"'rank': 4.*not as.*'rank': 2"):
         finetune(wrong, other, load_language(tiny_model), here, 0)
+
+
+def _distilling(teacher: Path, **distill: object) -> SynthesisConfig:
+    distill = {"teacher": teacher.parent, "pairs": 60, "weight": 30.0, **distill}
+    return SynthesisConfig.model_validate(
+        {**synthesis_config(head_steps=60).model_dump(), "distill": distill}
+    )
+
+
+def test_the_head_learns_what_a_pairwise_teacher_answers(
+    tune: Callable[..., Path], tiny_model: Path, inputs: SynthesisInputs, tmp_path: Path
+) -> None:
+    teacher = tune(tmp_path / "teacher" / "finetune", "pairwise")
+    config, folder = _distilling(teacher), tmp_path / "taught"
+    folder.mkdir()
+
+    def lesson(progress=None) -> Lesson:
+        return Lesson.of_teacher(config, inputs, load_language(tiny_model), folder, 0, progress)
+
+    with pytest.raises(_Stopped):
+        lesson(_stop_at("asking the teacher", 1))
+    learned = lesson()
+    # what the teacher says is what the pairwise run synthesises of the same pairs
+    pairwise = synthesis_config("pairwise")
+    synthesize(pairwise, inputs, load_language(tiny_model), teacher, teacher, 0)
+    store = NegativeStore.open(teacher, inputs.interactions)
+    users, items = inputs.interactions.pairs("train")
+    places = [
+        int(np.flatnonzero((users == user) & (items == item))[0])
+        for user, item in zip(learned.users.tolist(), learned.items.tolist(), strict=True)
+    ]
+    stored = store.vectors(torch.tensor(places))[0]
+    torch.testing.assert_close(normalize(learned.answers, dim=1), stored, atol=2e-3, rtol=0)
+    # no pair that it is measured on is learned
+    pairs = set(places)
+    assert len(pairs) == len(places) == 60 + learned.held_out
+
+    report = finetune(config, inputs, load_language(tiny_model), folder, 0, lesson=learned)
+    phase = report.phases["head"]
+    assert phase.after["agreement"] > phase.before["agreement"] + 0.1
+    assert report.tokens["teacher"] == learned.tokens > 0
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    finetune(synthesis_config(head_steps=60), inputs, load_language(tiny_model), alone, 0)
+    cosines = []
+    for run in (folder, alone):
+        live = LiveNegatives.open(run, inputs.view, inputs.interactions)
+        measured = slice(60, None)
+        found = live.of_pairs(learned.users[measured], learned.items[measured])
+        cosines.append(float((found * stored[measured]).sum(dim=1).mean()))
+    assert cosines[0] > cosines[1] + 0.1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mode": "pairwise"}, "teaches the amortized head"),
+        ({"transfer_from": "elsewhere"}, "teaches nobody"),
+    ],
+)
+def test_a_teacher_needs_a_head_that_learns(changes: dict[str, str], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        SynthesisConfig.model_validate({"distill": {"teacher": "there"}, **changes})
 
 
 def test_users_may_be_the_mean_of_their_items(

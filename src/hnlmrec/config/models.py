@@ -83,8 +83,12 @@ class AlignmentConfig(Section):
     interaction_weight: float = Field(
         0.0,
         ge=0,
-        description="weight of the InfoNCE that finds a user's item by its text, among the texts "
-        "of the other items of the batch",
+        description="weight of the InfoNCE that finds a user's item by its text, among others",
+    )
+    interaction_texts: Literal["batch", "synthesised"] = Field(
+        "batch",
+        description="which others: the texts of the batch's items, and the synthesised negatives "
+        "where sampler.enter is text; or these alone",
     )
     adapter: Literal["mlp", "attention"] = Field(
         "mlp", description="attention: self-attention between pieces of a vector before the mlp"
@@ -189,5 +193,12 @@ class ModelConfig(Section):
             raise ValueError(
                 "sampler.enter is text and there are no texts for the synthesised negative to "
                 "compete with: set alignment.interaction_weight above 0"
+            )
+        if self.alignment.interaction_texts == "synthesised" and not (
+            isinstance(sampler, SemanticConfig) and sampler.enter == "text"
+        ):
+            raise ValueError(
+                "alignment.interaction_texts is synthesised and no synthesised negative enters as "
+                "a text: set sampler.name to semantic and sampler.enter to text"
             )
         return self

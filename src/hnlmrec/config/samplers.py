@@ -167,6 +167,9 @@ class SemanticConfig(Section):
         0, ge=0, description="epochs from alpha_start to alpha, in equal steps; 0: alpha always"
     )
     weight: float = Field(1.0, gt=0, description="its weight as one more negative or text")
+    shared: bool = Field(
+        False, description="as a text: all pairs of the batch meet it, and not its own pair alone"
+    )
     draws: int = Field(
         1,
         ge=1,

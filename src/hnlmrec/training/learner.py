@@ -164,7 +164,8 @@ class Learner(nn.Module):
             return None
         assert isinstance(self.config.sampler, SemanticConfig)
         assert negatives.present is not None
-        return Extra(negatives.texts, negatives.present, self.config.sampler.weight)
+        config = self.config.sampler
+        return Extra(negatives.texts, negatives.present, config.weight, config.shared)
 
     def _contrastive(
         self, batch: PairBatch, negatives: Negatives, view: EmbeddingView
