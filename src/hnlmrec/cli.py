@@ -156,6 +156,34 @@ def tune(
 
 
 @app.command(rich_help_panel="Whole runs")
+def across(
+    runs: Annotated[
+        list[str],
+        typer.Argument(help="Folders of runs, or FOLDER:MODEL,MODEL for some of their models."),
+    ],
+    reference: Annotated[
+        str, typer.Option(help="The model that the others are tested against, as in the table.")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder for the tables.", show_default=False)],
+) -> None:
+    """Put finished models of several runs of the same data into one table, with paired tests."""
+    from hnlmrec.config.run import EvaluationConfig
+    from hnlmrec.studies.across import entries_of
+    from hnlmrec.studies.compare import tabulate
+
+    entries, cutoffs = entries_of(runs)
+    if reference not in entries:
+        raise ConfigError(
+            f"there is no {reference!r} to test against",
+            where="--reference",
+            mend=f"the rows are {', '.join(entries)}",
+        )
+    reporter = Reporter(Console())
+    for line in tabulate(entries, EvaluationConfig(reference=reference, cutoffs=cutoffs), output):
+        reporter.line(line)
+
+
+@app.command(rich_help_panel="Whole runs")
 def trials(
     config: Config,
     folder: RunOption = None,

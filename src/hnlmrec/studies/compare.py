@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from hnlmrec.artifacts import RunFolder, write_atomically
 from hnlmrec.config import RunConfig
+from hnlmrec.config.run import EvaluationConfig
 from hnlmrec.evaluation.evaluate import Evaluation
 from hnlmrec.evaluation.significance import compare as test_against
 from hnlmrec.stage_names import evaluate_name, train_name
@@ -21,38 +23,79 @@ TABLE_CSV, TABLE_MD, TESTS_CSV, COSTS_CSV = "table.csv", "table.md", "tests.csv"
 _TESTED = ("recall", "ndcg")
 
 
+@dataclass(frozen=True)
+class Entry:
+    """A row of the table: where the runs of a model are.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    model
+        Its name there.
+    seeds
+        Its seeds.
+    """
+
+    run: RunFolder
+    model: str
+    seeds: tuple[int, ...]
+
+    @property
+    def evaluated(self) -> list[Path]:
+        """Folders of its evaluations."""
+        return [self.run.stage(evaluate_name(self.model, seed)) for seed in self.seeds]
+
+    @property
+    def trained(self) -> list[Path]:
+        """Folders of its training runs."""
+        return [self.run.stage(train_name(self.model, seed)) for seed in self.seeds]
+
+
 def compare(config: RunConfig, run: RunFolder, folder: Path) -> list[str]:
+    """Compare all models of a run; see `tabulate`."""
+    entries = {model: Entry(run, model, config.seeds) for model in config.models}
+    return tabulate(entries, config.evaluation, folder)
+
+
+def tabulate(entries: dict[str, Entry], evaluation: EvaluationConfig, folder: Path) -> list[str]:
     """Write ``table.csv``, ``tests.csv``, ``costs.csv`` and ``table.md``; give the lines to print.
 
     ``table.csv`` holds a row a model: mean and standard deviation over seeds of each metric.
     ``tests.csv`` holds paired tests over users against the reference, corrected by Holm.
     ``costs.csv`` holds epochs and seconds of training, means over seeds; ``table.md`` is all of
     these for readers.
+
+    Parameters
+    ----------
+    entries
+        The models by the names that they have in the table.
+    evaluation
+        Cutoffs, and the name of the reference.
+    folder
+        Receives the files.
     """
-    folders = {
-        model: [run.stage(evaluate_name(model, seed)) for seed in config.seeds]
-        for model in config.models
-    }
-    table = summarise(folders)
-    metrics = [f"{name}@{k}" for name in _TESTED for k in config.evaluation.cutoffs]
+    reference, cutoffs = evaluation.reference, evaluation.cutoffs
+    table = summarise({name: entry.evaluated for name, entry in entries.items()})
+    metrics = [f"{name}@{k}" for name in _TESTED for k in cutoffs]
     evaluations = {
-        model: [Evaluation.load(path / PER_USER) for path in paths]
-        for model, paths in folders.items()
+        name: [Evaluation.load(path / PER_USER) for path in entry.evaluated]
+        for name, entry in entries.items()
     }
-    tests = test_against(evaluations, config.evaluation.reference, metrics)
+    tests = test_against(evaluations, reference, metrics)
     write_atomically(folder / TABLE_CSV, table.write_csv().encode())
     write_atomically(folder / TESTS_CSV, tests.write_csv().encode())
-    costs = training_costs(config, run)
+    costs = training_costs(entries)
     write_atomically(folder / COSTS_CSV, costs.write_csv().encode())
-    reference = config.evaluation.reference
     rows = _rows(table, tests, costs, metrics, reference)
     write_atomically(folder / TABLE_MD, _markdown(rows).encode())
     # the terminal has room for one cutoff
-    deepest = [f"{name}@{max(config.evaluation.cutoffs)}" for name in _TESTED]
+    deepest = [f"{name}@{max(cutoffs)}" for name in _TESTED]
     printed = _text(_rows(table, tests, costs, deepest, reference))
     n_users = evaluations[reference][0].frame.height
+    seeds = "/".join(str(n) for n in sorted({len(entry.seeds) for entry in entries.values()}))
     note = (
-        f"test part, {n_users:,} users, {len(config.seeds)} seed(s); mean ± standard deviation "
+        f"test part, {n_users:,} users, {seeds} seed(s); mean ± standard deviation "
         f"over seeds; * p < .05, ** p < .01 against {reference} (paired t-test "
         "over users, Holm)"
     )
@@ -78,21 +121,21 @@ def summarise(folders: dict[str, list[Path]]) -> pl.DataFrame:
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def training_costs(config: RunConfig, run: RunFolder) -> pl.DataFrame:
+def training_costs(entries: dict[str, Entry]) -> pl.DataFrame:
     """What training took, a row a model, means over seeds.
 
     ``epochs`` are those that were run, ``best_epoch`` is that which was kept; ``seconds`` are of
     training alone, without evaluation.
     """
     rows = []
-    for model in config.models:
-        folders = [run.stage(train_name(model, seed)) for seed in config.seeds]
+    for name, entry in entries.items():
         reports = [
-            TrainReport.model_validate_json((path / "report.json").read_bytes()) for path in folders
+            TrainReport.model_validate_json((path / "report.json").read_bytes())
+            for path in entry.trained
         ]
         rows.append(
             {
-                "model": model,
+                "model": name,
                 "best_epoch": float(np.mean([r.best_epoch for r in reports])),
                 "epochs": float(np.mean([r.epochs for r in reports])),
                 "seconds": float(np.mean([r.seconds_per_epoch * r.epochs for r in reports])),
