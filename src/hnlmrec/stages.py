@@ -234,11 +234,18 @@ def pretrain_stage(context: Context, folder: Path) -> list[str]:
 
 def finetune_stage(context: Context, folder: Path) -> list[str]:
     """Fine-tune the language model on hard negatives that the CF model names."""
+    from hnlmrec.language.served import PREFIX, ServedLanguageModel
     from hnlmrec.synthesis.distill import Lesson
     from hnlmrec.synthesis.finetune import finetune
+    from hnlmrec.synthesis.served import finetune_served
 
     config, inputs, lesson = context.config, context.synthesis_inputs(), None
-    progress = context.reporter.progress
+    progress, named = context.reporter.progress, config.language
+    if named.model.startswith(PREFIX):
+        served = ServedLanguageModel(named.model.removeprefix(PREFIX), named.server)
+        return finetune_served(
+            config.synthesis, inputs, served, named.max_tokens, folder, config.seed, progress
+        ).lines()
     if config.synthesis.distill.teacher is not None:
         lesson = Lesson.of_teacher(
             config.synthesis, inputs, context.teacher_model(), folder, config.seed, progress
@@ -256,7 +263,7 @@ def synthesize_stage(context: Context, folder: Path) -> list[str]:
     return synthesize(
         config.synthesis,
         context.synthesis_inputs(),
-        context.language_model(),
+        context.language_model() if config.synthesis.mode == "pairwise" else None,
         context.run.stage(FINETUNE),
         folder,
         config.seed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +115,7 @@ def finetune(
         seed,
         folder / "log.jsonl",
     )
-    report.targets = _describe(task, inputs, item_vectors, seed)
+    report.targets = describe(task, inputs, seed)
     checkpoint = folder / "lora.checkpoint"
     if config.transfer_from is None:
         report.phases["lora"] = tune_language_model(task, model, checkpoint, progress)
@@ -137,10 +138,12 @@ def finetune(
         report.seconds["tuned states"] = meter.seconds()
         report.tokens["tuned states"] = sum(int(encoder.count(part).sum()) for part in encoded)
         meter = Meter()
+        assert model.head is not None
+        fused = partial(model.fuse, users, items)
         if config.transfer_from is None:
-            report.phases["head"] = train_head(task, model, users, items, progress, lesson)
+            report.phases["head"] = train_head(task, model.head, fused, progress, lesson)
         else:
-            report.phases["transferred head"] = measure_head(task, model, users, items)
+            report.phases["transferred head"] = measure_head(task, fused)
         report.seconds["head"] = meter.seconds()
     model.save(folder)
     write_atomically(folder / "report.json", report.model_dump_json(indent=1).encode())
@@ -148,12 +151,12 @@ def finetune(
     return report
 
 
-def _describe(task: Task, inputs: SynthesisInputs, item_vectors: Tensor, seed: int) -> TargetReport:
+def describe(task: Task, inputs: SynthesisInputs, seed: int) -> TargetReport:
     """Describe the targets of some training pairs."""
     index = task.pairs.any(_DESCRIBED_PAIRS, np.random.default_rng(seed))
     users, items = task.pairs.pairs(index)
     return describe_targets(
-        users, items, task.targets(users, items, 0), inputs.view, item_vectors,
+        users, items, task.targets(users, items, 0), inputs.view, task.item_vectors,
         inputs.interactions, torch.Generator().manual_seed(seed),
     )  # fmt: skip
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from hnlmrec.synthesis.distill import Lesson
-from hnlmrec.synthesis.model import HardNegativeModel
-from hnlmrec.synthesis.task import Measures, Phase, Progress, Task
-from hnlmrec.synthesis.vectors import VectorTable
+from hnlmrec.synthesis.head import FusionHead
+from hnlmrec.synthesis.task import Measures, Phase, Progress, Queries, Task
 from hnlmrec.training.checkpoint import State
 
 _EVALUATIONS = 10
@@ -17,26 +15,21 @@ _EVALUATIONS = 10
 
 def train_head(
     task: Task,
-    model: HardNegativeModel,
-    user_states: VectorTable,
-    item_states: VectorTable,
+    head: FusionHead,
+    queries: Queries,
     progress: Progress | None,
     lesson: Lesson | None = None,
 ) -> Phase:
-    """Train the head with the same objective; leave its best held-out step in ``model``.
+    """Train the head with the same objective; leave it as it was at its best held-out step.
 
     Parameters
     ----------
-    user_states, item_states
-        States by the fine-tuned language model. They are fixed: it is not called here.
+    queries
+        h(u, i) by the head, from states that are fixed: no language model is called here.
     lesson
         A teacher's answers, learned too.
     """
-    config, head = task.config, model.head
-    assert head is not None
-
-    def queries(users: Tensor, items: Tensor) -> Tensor:
-        return model.fuse(user_states, item_states, users, items)
+    config = task.config
 
     def measure() -> Measures:
         measures = task.measure(held_out, queries)
@@ -72,14 +65,8 @@ def train_head(
     )
 
 
-def measure_head(
-    task: Task, model: HardNegativeModel, user_states: VectorTable, item_states: VectorTable
-) -> Phase:
+def measure_head(task: Task, queries: Queries) -> Phase:
     """How a head that was trained elsewhere does on held-out pairs."""
-
-    def queries(users: Tensor, items: Tensor) -> Tensor:
-        return model.fuse(user_states, item_states, users, items)
-
     held_out = task.pairs.held_out[: task.config.head_batch]
     measures = task.measure(held_out, queries)
     swapped = task.swapped(held_out, queries)

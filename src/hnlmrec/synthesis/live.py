@@ -13,7 +13,7 @@ from hnlmrec.data.interactions import Interactions
 from hnlmrec.errors import ArtifactError
 from hnlmrec.negatives.protocol import EmbeddingView
 from hnlmrec.synthesis.head import FusionHead, fuse
-from hnlmrec.synthesis.model import HEAD, read_adapter
+from hnlmrec.synthesis.model import load_head, read_adapter
 from hnlmrec.synthesis.states import ITEM_STATES, USER_STATES
 from hnlmrec.synthesis.vectors import VectorTable
 
@@ -71,20 +71,14 @@ class LiveNegatives:
                 mend="set synthesis.mode to amortized, or sampler.source to synthesised",
             )
         collaborative = form["collaborative"] != "none"
-        centres = tensors["centres"]
-        head = FusionHead(centres.shape[1], view.users.shape[1] if collaborative else 0)
-        head.load_state_dict(
-            {
-                name.removeprefix(HEAD).replace("/", "."): value
-                for name, value in tensors.items()
-                if name.startswith(HEAD)
-            }
-        )
+        head = load_head(tensors, view.users.shape[1] if collaborative else 0)
         states = (
             VectorTable.open(finetuned / USER_STATES),
             VectorTable.open(finetuned / ITEM_STATES),
         )
-        return cls(head, states, view, centres, interactions, collaborative=collaborative)
+        return cls(
+            head, states, view, tensors["centres"], interactions, collaborative=collaborative
+        )
 
     def vectors(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Unit float32 vectors of training pairs, see `HardNegativeSource`; all of them exist."""

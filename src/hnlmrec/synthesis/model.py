@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -141,16 +141,12 @@ class HardNegativeModel(nn.Module):
         """LoRA, soft tokens and head, by name."""
         parameters = self.encoder.trainable()
         if self.head is not None:
-            for name, parameter in self.head.named_parameters(prefix="head"):
-                parameters[name.replace(".", "/")] = parameter
+            parameters.update(head_tensors(self.head))
         return parameters
 
     def save(self, folder: Path) -> None:
         """Write what fine-tuning learned, with the pooling and wording it was learned under."""
-        tensors = {"centres": self.centres} | dict(self.trainable().items())
-        plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        note = {"form": json.dumps(self._form())}
-        write_atomically(folder / FILE, save(plain, metadata=note))
+        write_adapter(folder, self._form(), {"centres": self.centres, **self.trainable()})
 
     def restore(self, folder: Path) -> None:
         """Read what `save` wrote; an ArtifactError when it is damaged or of another form."""
@@ -176,6 +172,32 @@ class HardNegativeModel(nn.Module):
             "width": self.encoder.width,
             "dim": self.view.users.shape[1] if self.collaborative else 0,
         }
+
+
+def head_tensors(head: FusionHead) -> dict[str, nn.Parameter]:
+    """The parameters of a head by the names that they have in the file."""
+    return {HEAD + name.replace(".", "/"): value for name, value in head.named_parameters()}
+
+
+def load_head(tensors: Mapping[str, Tensor], dim: int) -> FusionHead:
+    """The head that a file's tensors hold; ``dim`` is the size of a CF embedding, 0 for none."""
+    head = FusionHead(tensors["centres"].shape[1], dim)
+    head.load_state_dict(
+        {
+            name.removeprefix(HEAD).replace("/", "."): value
+            for name, value in tensors.items()
+            if name.startswith(HEAD)
+        }
+    )
+    return head
+
+
+def write_adapter(
+    folder: Path, form: Mapping[str, str | int], tensors: Mapping[str, Tensor]
+) -> None:
+    """Write tensors, and the form of what learned them, for `read_adapter`."""
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    write_atomically(folder / FILE, save(plain, metadata={"form": json.dumps(form)}))
 
 
 def read_adapter(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

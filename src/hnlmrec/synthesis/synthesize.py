@@ -12,11 +12,11 @@ from hnlmrec.artifacts import write_atomically
 from hnlmrec.config import SynthesisConfig
 from hnlmrec.language.local import LocalLanguageModel
 from hnlmrec.synthesis.finetune import SynthesisInputs
+from hnlmrec.synthesis.live import LiveNegatives
 from hnlmrec.synthesis.model import HardNegativeModel
-from hnlmrec.synthesis.states import ITEM_STATES, USER_STATES, load_item_vectors
+from hnlmrec.synthesis.states import load_item_vectors
 from hnlmrec.synthesis.store import NegativeStore
 from hnlmrec.synthesis.task import Progress
-from hnlmrec.synthesis.vectors import VectorTable
 
 
 class SynthesisReport(BaseModel):
@@ -44,7 +44,7 @@ class SynthesisReport(BaseModel):
 def synthesize(
     config: SynthesisConfig,
     inputs: SynthesisInputs,
-    language: LocalLanguageModel,
+    language: LocalLanguageModel | None,
     finetuned: Path,
     folder: Path,
     seed: int,
@@ -54,20 +54,26 @@ def synthesize(
 
     Parameters
     ----------
+    language
+        A fresh model; None in amortized mode, which has no use for it any more.
     finetuned
         Folder that `finetune` wrote.
     folder
         Receives the store and ``report.json``.
     """
-    texts = (inputs.user_texts, inputs.item_texts)
-    # `restore` replaces the centres
-    centres = torch.zeros(2, language.width)
-    model = HardNegativeModel(config, language, texts, inputs.view, centres, seed).eval()
-    model.restore(finetuned)
-    if config.mode == "amortized":
-        user_states = VectorTable.open(finetuned / USER_STATES)
-        item_states = VectorTable.open(finetuned / ITEM_STATES)
-    store = NegativeStore.create(folder, inputs.interactions, language.width, config.storage)
+    item_vectors = load_item_vectors(finetuned)
+    width = item_vectors.shape[1]
+    model = None
+    if language is not None and config.mode == "pairwise":
+        texts = (inputs.user_texts, inputs.item_texts)
+        # `restore` replaces the centres
+        centres = torch.zeros(2, width)
+        model = HardNegativeModel(config, language, texts, inputs.view, centres, seed).eval()
+        model.restore(finetuned)
+        states = model.pairwise_states
+    else:
+        states = LiveNegatives.open(finetuned, inputs.view, inputs.interactions).of_pairs
+    store = NegativeStore.create(folder, inputs.interactions, width, config.storage)
     all_users, all_items = inputs.interactions.pairs("train")
     todo = store.table.missing()
     for start in range(0, len(todo), config.chunk_pairs):
@@ -75,25 +81,20 @@ def synthesize(
         users = torch.from_numpy(all_users[rows]).long()
         items = torch.from_numpy(all_items[rows]).long()
         with torch.inference_mode():
-            if config.mode == "amortized":
-                vectors = model.fuse(user_states, item_states, users, items)
-            else:
-                vectors = model.pairwise_states(users, items)
-        store.write(rows, vectors)
+            store.write(rows, states(users, items))
         if progress:
             progress(
                 "synthesising negatives",
                 len(all_users) - len(todo) + start + len(rows),
                 len(all_users),
             )
-    item_vectors = load_item_vectors(finetuned)
     tokens = 0
-    if config.mode == "pairwise":
+    if model is not None:
         everyone, everything = (torch.from_numpy(part).long() for part in (all_users, all_items))
         tokens = model.pairwise_tokens(everyone, everything)
     report = SynthesisReport(
         pairs=len(all_users),
-        width=language.width,
+        width=width,
         storage=config.storage,
         error_below=store.table.error_bound(),
         coverage=store.table.coverage(),
