@@ -56,7 +56,7 @@ class LanguageConfig(Section):
         "embedded:smollm2",
         description="embedded:smollm2, embedded:minilm, a Hugging Face folder, a .gguf file, "
         "the name of a model that is already in the local Hugging Face cache, or openai:NAME on a "
-        "server (to write profiles only: fine-tuning needs the weights)",
+        "server (for profiles; or for embeddings, of which the amortized head alone learns)",
     )
     answers: Path | None = Field(
         None,
