@@ -259,3 +259,25 @@ def test_draws_that_meet_no_negative_are_refused() -> None:
         ModelConfig.model_validate({"sampler": sampler, "alignment": {"weight": 0.1}})
     for change in ({"enter": "extra"}, {"base": {"name": "shared"}}):
         ModelConfig.model_validate({"sampler": {**sampler, **change}, "alignment": {"weight": 0.1}})
+
+
+def test_as_a_text_only_the_pairs_that_are_looked_at_get_one() -> None:
+    setting = SamplerSetting(make_pool(), 2, make_counts(), N_USERS, DIM, seeded())
+    config = SemanticConfig.model_validate({"base": {"name": "dns"}, "enter": "text", "draws": 2})
+    adapter = Adapter(WIDTH, DIM, AlignmentConfig(hidden=5), seeded())
+    base = build_sampler(config.base, setting)
+    view, batch = make_view(), make_batch()
+    few, all_pairs = (
+        Semantic(base, _Source(), adapter, config, setting.pool.indptr, most).sample(
+            batch, view, seeded()
+        )
+        for most in (3, None)
+    )
+    assert few.texts is not None
+    assert all_pairs.texts is not None
+    assert len(few.texts) == 3 < len(all_pairs.texts) == len(batch.users)
+    torch.testing.assert_close(few.texts, all_pairs.texts[:3])
+    for negatives in (few, all_pairs):
+        scores = score_batch(batch, negatives, view)[1]
+        alone = score_batch(batch, replace(negatives, synthesised=None), view)[1]
+        assert torch.equal(scores, alone)

@@ -98,7 +98,8 @@ class Negatives:
         A loss of the sampler's own, a scalar that is added to the others.
     synthesised
         Synthesised hard negatives of each pair, its own first, float ``[B, S, D]``; negative ``n``
-        is mixed with that of number ``n % S``.
+        is mixed with that of number ``n % S``. Of the first pairs alone where they stay out of the
+        ranking loss and no more are looked at.
     present
         Which of them there are, bool ``[B, S]``; without one, a negative is the base's alone.
     lengths
@@ -122,6 +123,11 @@ class Negatives:
     mixed: float = 0.0
     extra: float = 0.0
     texts: Tensor | None = None
+
+    @property
+    def meets_ranking(self) -> bool:
+        """Whether synthesised negatives enter the ranking loss."""
+        return self.synthesised is not None and (self.mixed > 0 or self.extra > 0)
 
 
 @dataclass(frozen=True, eq=False)

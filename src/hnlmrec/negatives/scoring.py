@@ -25,8 +25,9 @@ def score_batch(
     """
     positive, scores = _base_scores(batch, negatives, view)
     weights = negatives.weights
-    if negatives.synthesised is None:
+    if not negatives.meets_ranking:
         return positive, scores, weights
+    assert negatives.synthesised is not None
     assert negatives.present is not None
     assert negatives.lengths is not None
     present = negatives.present.to(scores.dtype)
@@ -48,8 +49,9 @@ def mixed_embeddings(negatives: Negatives, view: EmbeddingView) -> Tensor:
     base = negatives.embeddings
     if base is None:
         base = lookup(view.items, negatives.items)
-    if negatives.synthesised is None:
+    if not negatives.meets_ranking:
         return base
+    assert negatives.synthesised is not None
     assert negatives.present is not None
     assert negatives.lengths is not None
     which = _in_turn(negatives)

@@ -52,6 +52,8 @@ class Semantic:
         How it enters, its weight, rescaling and gradient.
     indptr
         Where each user's training pairs begin and the last one's end, int64 ``[n_users + 1]``.
+    most
+        Pairs of a batch that get one where it is a text, the first; None for all.
     """
 
     def __init__(
@@ -61,26 +63,28 @@ class Semantic:
         adapter: Adapter,
         config: SemanticConfig,
         indptr: Tensor,
+        most: int | None = None,
     ) -> None:
         self.base = base
         self.source = source
         self.adapter = adapter
         self.config = config
         self.indptr = indptr
+        self.most = most if config.enter == "text" else None
 
     def sample(
         self, batch: PairBatch, view: EmbeddingView, generator: torch.Generator
     ) -> Negatives:
         """Draw base negatives and add the synthesised ones; see `NegativeSampler`."""
         base = self.base.sample(batch, view, generator)
-        index = self._pairs(batch, generator)
+        index = self._pairs(batch, generator)[: self.most]
         vectors, present = self.source.vectors(index.flatten())
         hard = self.adapter(vectors).unflatten(0, index.shape)
         lengths = torch.ones((1, base.items.shape[1]), dtype=hard.dtype, device=hard.device)
         texts = hard if self.config.enter == "text" else None
         if self.config.rescale:
             hard = F.normalize(hard, dim=-1)
-        if self.config.rescale and not view.unit:
+        if self.config.rescale and not view.unit and texts is None:
             rows = lookup(view.items, base.items) if base.embeddings is None else base.embeddings
             lengths = rows.detach().norm(dim=-1)
         if self.config.stop_gradient:

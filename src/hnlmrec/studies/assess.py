@@ -82,19 +82,21 @@ def fhns_rates(
     view = learner.view(layers=learner.needs_layers)
     generator = torch.Generator().manual_seed(seed)
     last = config.training.epochs  # where schedules of hardness have ended
-    users, used, synthesised = [], [], []
+    users, used, of_users, synthesised = [], [], [], []
     for batch in epoch_batches(interactions, config.training.batch_size, generator, device, last):
         negatives = learner.sample(batch, view, generator)
         rows = batch.users.numpy()
         users.append(rows)
         used.append(_catalogue_items(negatives, rows, view, interactions))
         if negatives.synthesised is not None:
-            synthesised.append(_nearest(negatives.synthesised, rows, view, interactions))
+            some = rows[: len(negatives.synthesised)]
+            of_users.append(some)
+            synthesised.append(_nearest(negatives.synthesised, some, view, interactions))
     held_out = interactions.valid + interactions.test
     who = np.concatenate(users)
     rates = {"used": fhns_rate(np.concatenate(used), who, held_out, interactions.train).ratio}
     if synthesised:
-        picked = np.concatenate(synthesised)
+        picked, who = np.concatenate(synthesised), np.concatenate(of_users)
         rates["synthesised"] = fhns_rate(picked, who, held_out, interactions.train).ratio
     return rates
 
@@ -106,7 +108,7 @@ def _catalogue_items(
 
     Of a pool that the batch shares, each pair gets a few members: FHNS needs a sample, not all.
     """
-    if negatives.embeddings is None and negatives.synthesised is None:
+    if negatives.embeddings is None and not negatives.meets_ranking:
         pooled = len(negatives.items) < len(users)
         some = slice(_POOL_MEMBERS) if pooled else slice(None)
         items = negatives.items[:, some].expand(len(users), -1).numpy().astype(np.int64)

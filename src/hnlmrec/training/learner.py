@@ -239,9 +239,9 @@ def build_learner(
     source = build_source(
         sampler.source, language.source, item_vectors.shape[1], interactions.train.nnz, generator
     )
-    return Learner(
-        backbone, Semantic(base, source, adapter, sampler, pool.indptr), config, alignment
-    )
+    most = config.alignment.max_items
+    semantic = Semantic(base, source, adapter, sampler, pool.indptr, most)
+    return Learner(backbone, semantic, config, alignment)
 
 
 def epoch_batches(
