@@ -21,6 +21,8 @@ from hnlmrec.training import TrainReport
 
 TABLE_CSV, TABLE_MD, TESTS_CSV, COSTS_CSV = "table.csv", "table.md", "tests.csv", "costs.csv"
 _TESTED = ("recall", "ndcg")
+# parts of an assessment, and what their columns begin with
+_KINDS = {"metrics": "", "fhns": "fhns_", "gradient": "gradient_"}
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def tabulate(entries: dict[str, Entry], evaluation: EvaluationConfig, folder: Pa
 
 
 def summarise(folders: dict[str, list[Path]]) -> pl.DataFrame:
-    """Mean and standard deviation over seeds of every metric and FHNS rate, a row a model."""
+    """Mean and standard deviation over seeds of all that was assessed, a row a model."""
     rows = []
     for model, paths in folders.items():
         found = [
@@ -111,10 +113,10 @@ def summarise(folders: dict[str, list[Path]]) -> pl.DataFrame:
             for path in paths
         ]
         row: dict[str, float | str | int | None] = {"model": model, "seeds": len(found)}
-        for kind in ("metrics", "fhns"):
+        for kind, prefix in _KINDS.items():
             for name in getattr(found[0], kind):
                 values = np.array([getattr(one, kind)[name] for one in found])
-                label = name if kind == "metrics" else f"fhns_{name}"
+                label = prefix + name
                 row[label] = float(values.mean())
                 row[f"{label}_sd"] = float(values.std(ddof=1)) if len(values) > 1 else None
         rows.append(row)
