@@ -43,7 +43,8 @@ def run_demo(folder: Path, *, quick: bool, reporter: Reporter, update: bool = Fa
         reporter.line(line)
     reporter.line(
         "uniform, dns: ID-based samplers. alignment: dns, with item texts aligned to the item "
-        "embeddings and no synthesised negatives. hnlmrec: alignment, with synthesised negatives "
-        "mixed into those of dns. noise: hnlmrec with random vectors in their place (control)."
+        "embeddings. texts: alignment, and users rank the texts of their items above those of "
+        "others. hnlmrec: texts, with synthesised negatives among the others. noise: hnlmrec with "
+        "random vectors in their place (control)."
     )
     reporter.line(f"artefacts: {folder} (manifest.json says what made them)")

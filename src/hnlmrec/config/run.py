@@ -18,13 +18,15 @@ from hnlmrec.errors import ConfigError
 
 
 def _demo_models() -> dict[str, dict[str, Any]]:
-    semantic = {"name": "semantic", "base": {"name": "dns"}}
+    semantic = {"name": "semantic", "base": {"name": "dns"}, "enter": "text", "shared": True}
+    texts = {"weight": 0.01, "interaction_weight": 0.03}
     return {
         "uniform": {},
         "dns": {"sampler": {"name": "dns"}},
         "alignment": {"sampler": {"name": "dns"}, "alignment": {"weight": 0.01}},
-        "hnlmrec": {"sampler": semantic, "alignment": {"weight": 0.01}},
-        "noise": {"sampler": {**semantic, "source": "noise"}, "alignment": {"weight": 0.01}},
+        "texts": {"sampler": {"name": "dns"}, "alignment": texts},
+        "hnlmrec": {"sampler": semantic, "alignment": texts},
+        "noise": {"sampler": {**semantic, "source": "noise"}, "alignment": texts},
     }
 
 
