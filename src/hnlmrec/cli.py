@@ -167,7 +167,7 @@ def across(
     output: Annotated[Path, typer.Option(help="Folder for the tables.", show_default=False)],
 ) -> None:
     """Put finished models of several runs of the same data into one table, with paired tests."""
-    from hnlmrec.config.run import EvaluationConfig
+    from hnlmrec.config import EvaluationConfig
     from hnlmrec.studies.across import entries_of
     from hnlmrec.studies.compare import tabulate
 

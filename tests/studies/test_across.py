@@ -22,7 +22,7 @@ def call(*arguments: object) -> str:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two runs of the same data, a third of other data, a fourth without evaluation."""
+    """Two runs of the same data, one of other data, one without evaluation, one out of date."""
     folder = tmp_path_factory.mktemp("across")
     data = write_files(folder / "data")
     tree = small_tree(data, folder / "no-model", folder / "run")
@@ -34,6 +34,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     call("compare", config, "--run", folder / "b", "--set", "training.lr=0.5")
     call("compare", config, "--run", folder / "c", "--set", "data.core=1")
     call("prepare", config, "--run", folder / "d")
+    call("compare", config, "--run", folder / "e")
+    # another configuration was put into the folder, and its models were not trained yet
+    call("prepare", config, "--run", folder / "e", "--set", "training.lr=0.5", "--update")
     return folder
 
 
@@ -63,6 +66,7 @@ def test_models_of_two_runs_come_into_one_table(runs: Path, tmp_path: Path) -> N
     [
         (["{}/a", "{}/c"], "not that of"),
         (["{}/a", "{}/d"], "is not evaluated"),
+        (["{}/a", "{}/e"], "under other settings"),
         (["{}/a", "{}/nowhere"], "no run here"),
         (["{}/a:mixgcf"], "no model 'mixgcf'"),
         (["{}/a", "{}/a"], "two rows would be called"),

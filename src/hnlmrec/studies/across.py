@@ -6,10 +6,9 @@ from collections import Counter
 from pathlib import Path
 
 from hnlmrec.artifacts import RunFolder
-from hnlmrec.config import RunConfig
+from hnlmrec.config import ModelConfig, RunConfig
 from hnlmrec.errors import ArtifactError, ConfigError
-from hnlmrec.stage_names import PREPARE
-from hnlmrec.studies.assess import PER_USER
+from hnlmrec.stage_names import PREPARE, evaluate_name, train_name
 from hnlmrec.studies.compare import Entry
 
 
@@ -32,7 +31,7 @@ def entries_of(runs: list[str]) -> tuple[dict[str, Entry], tuple[int, ...]]:
     ConfigError
         When a run has no such model, or two rows would have the same name.
     ArtifactError
-        When a model is not evaluated yet, or the runs are not of the same data.
+        When a model is not evaluated as it is configured, or the runs are not of the same data.
     """
     entries: list[Entry] = []
     cutoffs = set()
@@ -80,16 +79,27 @@ def _of_run(text: str) -> tuple[RunConfig, list[Entry]]:
                 where=str(folder),
                 mend=f"its models are {', '.join(config.models)}",
             )
-        entry = Entry(run, model, config.seeds)
-        for path in entry.evaluated:
-            if not (path / PER_USER).is_file():
+        for seed in config.seeds:
+            if not _is_evaluated(run, config.models[model], model, seed):
                 raise ArtifactError(
-                    f"model {model} is not evaluated",
-                    where=str(path),
+                    f"model {model} is not evaluated with seed {seed}, or was under other settings",
+                    where=str(folder),
                     mend=f"run `hnlmrec evaluate {folder} --model {model}`",
                 )
-        entries.append(entry)
+        entries.append(Entry(run, model, config.seeds))
     return config, entries
+
+
+def _is_evaluated(run: RunFolder, config: ModelConfig, model: str, seed: int) -> bool:
+    """Whether what stands in the folder is of a model as it is configured now."""
+    name = train_name(model, seed)
+    trained, evaluated = run.record(name), run.record(evaluate_name(model, seed))
+    return (
+        trained is not None
+        and evaluated is not None
+        and trained.section["model"] == config.model_dump(mode="json")
+        and evaluated.inputs[name] == trained.key
+    )
 
 
 def _split(text: str) -> tuple[Path, list[str]]:

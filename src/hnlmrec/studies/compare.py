@@ -11,8 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hnlmrec.artifacts import RunFolder, write_atomically
-from hnlmrec.config import RunConfig
-from hnlmrec.config.run import EvaluationConfig
+from hnlmrec.config import EvaluationConfig, RunConfig
 from hnlmrec.evaluation.evaluate import Evaluation
 from hnlmrec.evaluation.significance import compare as test_against
 from hnlmrec.stage_names import evaluate_name, train_name
