@@ -102,7 +102,8 @@ class Lesson:
                     "asking the teacher", len(table) - len(todo) + start + len(rows), len(table)
                 )
         return cls(
-            users, items, table.read_all(), distill.weight, teacher.pairwise_tokens(users, items),
+            users, items, table.read_all(), distill.weight,
+            teacher.pairwise_tokens(users.numpy(), items.numpy()),
             len(pairs.held_out[:_MEASURED]),
         )  # fmt: skip
 

@@ -55,12 +55,16 @@ class SynthesisInputs:
 
 
 class FinetuneReport(BaseModel):
-    """What kind of items it was shown, how it went by phase, its seconds, and tokens it read."""
+    """What kind of items it was shown, how it went by phase, its seconds, and tokens it read.
+
+    ``pairwise_tokens`` is what a pairwise synthesis of all training pairs would read, or will.
+    """
 
     phases: dict[str, Phase]
     seconds: dict[str, float]
     tokens: dict[str, int] = {}
     targets: TargetReport | None = None
+    pairwise_tokens: int = 0
 
     def lines(self) -> list[str]:
         """What to print."""
@@ -68,7 +72,12 @@ class FinetuneReport(BaseModel):
         rows = [f"{name} (held-out training pairs): {p.line()}" for name, p in self.phases.items()]
         described = self.targets.lines() if self.targets else []
         read = ", ".join(f"{name} {value:,}" for name, value in self.tokens.items())
-        return [*described, *rows, f"time: {spent}", f"tokens: {read}"]
+        lines = [*described, *rows, f"time: {spent}", f"tokens: {read}"]
+        if self.pairwise_tokens:
+            lines.append(
+                f"pairwise synthesis of all training pairs: {self.pairwise_tokens:,} tokens"
+            )
+        return lines
 
 
 def finetune(
@@ -145,6 +154,7 @@ def finetune(
         else:
             report.phases["transferred head"] = measure_head(task, fused)
         report.seconds["head"] = meter.seconds()
+    report.pairwise_tokens = model.pairwise_tokens(*inputs.interactions.pairs("train"))
     model.save(folder)
     write_atomically(folder / "report.json", report.model_dump_json(indent=1).encode())
     checkpoint.unlink(missing_ok=True)

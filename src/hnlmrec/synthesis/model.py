@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors import safe_open
 from safetensors.torch import save
@@ -22,6 +24,7 @@ from hnlmrec.synthesis.prefix import encode_sharing, shares_prefixes
 from hnlmrec.synthesis.query import QueryEncoder
 from hnlmrec.synthesis.vectors import VectorTable
 
+Rows = npt.NDArray[np.integer]
 FILE = "adapter.safetensors"
 HEAD = "head/"
 
@@ -112,11 +115,21 @@ class HardNegativeModel(nn.Module):
         )
         return self._centred(states)
 
-    def pairwise_tokens(self, users: Tensor, items: Tensor) -> int:
-        """Tokens that the language model reads for pairs; a user's once if it can share them."""
+    def pairwise_tokens(self, users: Rows, items: Rows) -> int:
+        """Tokens that the language model reads for pairs, each as a query of its own.
+
+        A user's are read once for all of the user's pairs if the model can share them.
+
+        Parameters
+        ----------
+        users, items
+            Of the pairs, int ``[n_pairs]``.
+        """
         of_users, of_items = (self.encoder.count(part) for part in (self.users, self.items))
-        read = users.unique() if shares_prefixes(self.encoder) else users
-        return int(of_users[read.numpy()].sum() + of_items[items.numpy()].sum())
+        by_user = np.bincount(users, minlength=len(of_users))
+        by_item = np.bincount(items, minlength=len(of_items))
+        times = by_user > 0 if shares_prefixes(self.encoder) else by_user
+        return int(of_users @ times + of_items @ by_item)
 
     def _centred(self, states: Tensor) -> Tensor:
         return states - self.centres[1].to(states.device)

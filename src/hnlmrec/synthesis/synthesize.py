@@ -90,8 +90,7 @@ def synthesize(
             )
     tokens = 0
     if model is not None:
-        everyone, everything = (torch.from_numpy(part).long() for part in (all_users, all_items))
-        tokens = model.pairwise_tokens(everyone, everything)
+        tokens = model.pairwise_tokens(all_users, all_items)
     report = SynthesisReport(
         pairs=len(all_users),
         width=width,
