@@ -171,6 +171,36 @@ def test_a_run_trains_with_names_and_without_any_it_falls_back_and_says_so(
         assert "had no synthesised negative and used the base sampler's alone" in printed
 
 
+def test_a_run_learns_from_a_teacher_of_the_same_data_and_cf_model_only(
+    small_data: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    def finetune(name: str, data: Path = small_data, **changes: object) -> tuple[str, Pipeline]:
+        tree = small_tree(data, tiny_model, tmp_path / name)
+        tree["synthesis"] |= changes.pop("synthesis", {})
+        out = io.StringIO()
+        config = RunConfig.from_dict({**tree, **changes})
+        pipeline = Pipeline(config, Reporter(Console(file=out, width=200)), update=True)
+        pipeline.run(["finetune"])
+        return out.getvalue(), pipeline
+
+    finetune("teacher", synthesis={"mode": "pairwise"})
+    taught = {"synthesis": {"distill": {"teacher": tmp_path / "teacher", "pairs": 40}}}
+    printed, before = finetune("taught", **taught)
+    assert "agreement" in printed
+    assert "teacher" in printed.splitlines()[-3] + printed.splitlines()[-2]
+    with pytest.raises(ArtifactError, match="the teacher's `prepare`"):
+        finetune("other-data", write_files(tmp_path / "data", seed=3), **taught)
+    with pytest.raises(ArtifactError, match="the teacher's `pretrain`"):
+        finetune("other-model", training={"epochs": 3, "batch_size": 64, "lr": 0.05}, **taught)
+    # a teacher that was taught anew redoes what learned from it
+    finetune("teacher", synthesis={"mode": "pairwise"}, seed=0, language={
+        "model": str(tiny_model), "max_tokens": 20
+    })  # fmt: skip
+    after = Pipeline(before.config, Reporter(Console(file=io.StringIO())), update=True)
+    assert before.key("finetune") != after.key("finetune")
+    assert before.key("pretrain") == after.key("pretrain")
+
+
 def test_the_paper_s_recipe_runs(small_data: Path, tiny_model: Path, tmp_path: Path) -> None:
     recipe = yaml.safe_load(preset("paper"))
     small = small_tree(small_data, tiny_model, tmp_path / "run")

@@ -112,18 +112,7 @@ def finetune(
     texts = (inputs.user_texts, inputs.item_texts)
     model = HardNegativeModel(config, language, texts, inputs.view, centres, seed)
     model.histories = histories
-    among = None if inputs.named is None else inputs.named.usable()
-    supervision = Supervision(
-        config.supervision, inputs.view, item_vectors, inputs.interactions.train, inputs.named
-    )
-    task = Task(
-        config.finetune,
-        supervision,
-        PairSampler(inputs.interactions, config.finetune.held_out, seed, among),
-        item_vectors,
-        seed,
-        folder / "log.jsonl",
-    )
+    task = task_of(config, inputs, item_vectors, folder, seed)
     report.targets = describe(task, inputs, seed)
     checkpoint = folder / "lora.checkpoint"
     if config.transfer_from is None:
@@ -159,6 +148,22 @@ def finetune(
     write_atomically(folder / "report.json", report.model_dump_json(indent=1).encode())
     checkpoint.unlink(missing_ok=True)
     return report
+
+
+def task_of(
+    config: SynthesisConfig, inputs: SynthesisInputs, item_vectors: Tensor, folder: Path, seed: int
+) -> Task:
+    """The contrastive task on the training pairs that have a target; it logs into ``folder``."""
+    train, named = inputs.interactions.train, inputs.named
+    among = None if named is None else named.usable()
+    return Task(
+        config.finetune,
+        Supervision(config.supervision, inputs.view, item_vectors, train, named),
+        PairSampler(inputs.interactions, config.finetune.held_out, seed, among),
+        item_vectors,
+        seed,
+        folder / "log.jsonl",
+    )
 
 
 def describe(task: Task, inputs: SynthesisInputs, seed: int) -> TargetReport:

@@ -15,11 +15,10 @@ from hnlmrec.errors import ArtifactError, ConfigError
 from hnlmrec.language.served import ServedLanguageModel
 from hnlmrec.measure import Meter
 from hnlmrec.stage_names import FINETUNE
-from hnlmrec.synthesis.finetune import FinetuneReport, SynthesisInputs, describe
+from hnlmrec.synthesis.finetune import FinetuneReport, SynthesisInputs, describe, task_of
 from hnlmrec.synthesis.head import FusionHead, fuse
 from hnlmrec.synthesis.head_training import measure_head, train_head
 from hnlmrec.synthesis.model import FILE, head_tensors, load_head, read_adapter, write_adapter
-from hnlmrec.synthesis.pairs import PairSampler
 from hnlmrec.synthesis.query import PROMPTS
 from hnlmrec.synthesis.states import (
     ITEM_STATES,
@@ -28,8 +27,7 @@ from hnlmrec.synthesis.states import (
     load_item_vectors,
     write_histories,
 )
-from hnlmrec.synthesis.supervision import Supervision
-from hnlmrec.synthesis.task import Progress, Task
+from hnlmrec.synthesis.task import Progress
 from hnlmrec.synthesis.vectors import Shape, VectorTable
 
 _CHUNK = 1024
@@ -77,25 +75,16 @@ def finetune_served(
         users = encode("user", inputs.user_texts, folder / USER_STATES)
     report.seconds["embeddings"] = meter.seconds()
 
-    meter, finetune = Meter(), config.finetune
+    meter = Meter()
     item_vectors, centres = load_item_vectors(folder), torch.stack([users.mean(), items.mean()])
-    train, named = inputs.interactions.train, inputs.named
-    among = None if named is None else named.usable()
-    task = Task(
-        finetune,
-        Supervision(config.supervision, inputs.view, item_vectors, train, named),
-        PairSampler(inputs.interactions, finetune.held_out, seed, among),
-        item_vectors,
-        seed,
-        folder / "log.jsonl",
-    )
+    task = task_of(config, inputs, item_vectors, folder, seed)
     report.targets = describe(task, inputs, seed)
-    collaborative = finetune.collaborative != "none"
+    collaborative = config.finetune.collaborative != "none"
     dim = inputs.view.users.shape[1] if collaborative else 0
     form: dict[str, str | int] = {
         "mode": config.mode,
         "user_states": config.user_states,
-        "collaborative": finetune.collaborative,
+        "collaborative": config.finetune.collaborative,
         "served": language.model,
         "width": items.width,
         "dim": dim,

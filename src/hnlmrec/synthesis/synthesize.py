@@ -64,7 +64,8 @@ def synthesize(
     item_vectors = load_item_vectors(finetuned)
     width = item_vectors.shape[1]
     model = None
-    if language is not None and config.mode == "pairwise":
+    if config.mode == "pairwise":
+        assert language is not None
         texts = (inputs.user_texts, inputs.item_texts)
         # `restore` replaces the centres
         centres = torch.zeros(2, width)
@@ -88,9 +89,7 @@ def synthesize(
                 len(all_users) - len(todo) + start + len(rows),
                 len(all_users),
             )
-    tokens = 0
-    if model is not None:
-        tokens = model.pairwise_tokens(all_users, all_items)
+    tokens = 0 if model is None else model.pairwise_tokens(all_users, all_items)
     report = SynthesisReport(
         pairs=len(all_users),
         width=width,
