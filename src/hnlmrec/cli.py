@@ -201,6 +201,68 @@ def trials(
     pipeline.reporter.line(f"validation Recall@20 over {row['seeds']} seed(s); wrote {path}")
 
 
+@app.command(rich_help_panel="Studies")
+def study(
+    name: Annotated[
+        str,
+        typer.Argument(help="A study, as `hnlmrec studies` lists them, or a YAML file of one."),
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(help="Configuration with the data and the tuned models.", show_default=False),
+    ],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of studies; default runs/studies/DATA.")
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(help="Configuration that a transferred model is fine-tuned by (transfer)."),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="How many seeds, in the place of the study's.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Few epochs and one seed, to see that it runs.")
+    ] = False,
+    changes: SetOption = None,
+) -> None:
+    """Run a study, a table or figure of the paper: train its grid and write its tables."""
+    from hnlmrec.studies.definition import Study
+    from hnlmrec.studies.grid import build_grid
+    from hnlmrec.studies.run_study import run_study
+
+    folder = output or Path("runs/studies") / data.stem
+    grid = build_grid(
+        Study.load(name),
+        load_config(data, None, changes),
+        folder / "runs",
+        quick=quick,
+        seeds=tuple(range(seeds)) if seeds else None,
+        source=load_config(source, None, None) if source else None,
+    )
+    reporter = Reporter(Console())
+    command = f"hnlmrec {shlex.join(sys.argv[1:])}"
+    facts = {"dataset": data.stem, "command": command, "quick": quick}
+    label = f"{Path(name).stem}{'-quick' if quick else ''}"
+    for line in run_study(Path(name).stem, grid, reporter, folder / label, facts):
+        reporter.line(line)
+    reporter.line(f"wrote {folder / label}")
+
+
+@app.command(rich_help_panel="Studies")
+def studies() -> None:
+    """List the studies: what the paper claims, and what each varies."""
+    from hnlmrec.studies.definition import Study, study_names
+
+    reporter = Reporter(Console())
+    for name in study_names():
+        found = Study.load(name)
+        reporter.line(
+            f"{name}: {found.title} ({found.source})" if found.source else f"{name}: {found.title}"
+        )
+        reporter.line(f"    {found.claim}")
+
+
 def _stage_command(name: str, text: str) -> None:
     def command(
         config: Config,

@@ -180,7 +180,7 @@ def _model_stages(name: str, model: ModelConfig, seed: int, config: RunConfig) -
         Stage(
             evaluate,
             (*needs, train),
-            {"cutoffs": cutoffs},
+            {"cutoffs": cutoffs, "hits": True},
             lambda context, folder: evaluate_stage(context, folder, name, seed, train),
         ),
     ]
@@ -229,10 +229,26 @@ class Pipeline:
                 raise ConfigError(
                     f"there is no stage {target!r}; there are {', '.join(self.stages)}"
                 )
-            wanted |= {target, *self._upstream(target)}
+            wanted |= {target, *self.upstream(target)}
         for name, stage in self.stages.items():
             if name in wanted:
                 self._run_stage(stage)
+
+    def add(self, stage: Stage) -> None:
+        """Add a stage that the configuration does not name, such as a trial."""
+        self.stages[stage.name] = stage
+
+    def upstream(self, name: str) -> set[str]:
+        """All stages that a stage needs, and those that these need."""
+        needs = set(self.stages[name].needs)
+        return needs.union(*(self.upstream(need) for need in needs))
+
+    def is_done(self, name: str) -> bool:
+        """Whether a stage and all that it needs are up to date."""
+        stages = {name, *self.upstream(name)}
+        if PREPARE in stages and self.folder.record(PREPARE) is None:
+            return False
+        return all(self.folder.up_to_date(one, self.key(one)) for one in stages)
 
     def lines(self, name: str) -> list[str]:
         """What a finished stage printed."""
@@ -257,7 +273,3 @@ class Pipeline:
             need: self.folder.content(need) if need == PREPARE else self.key(need)
             for need in stage.needs
         }
-
-    def _upstream(self, name: str) -> set[str]:
-        needs = set(self.stages[name].needs)
-        return needs.union(*(self._upstream(need) for need in needs))

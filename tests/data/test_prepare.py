@@ -167,3 +167,21 @@ def test_no_pair_is_lost_or_in_two_parts(tmp_path_factory, rows, method):
     assert len(found) == len(set(found))
     assert set(found) == set(rows)
     assert len(set(data.pairs("train")[0])) == data.n_users
+
+
+def test_a_share_of_training_leaves_the_catalogue_and_what_is_held_out(source, out, tmp_path):
+    pairs = [(u, i) for u in range(20) for i in range(30) if (u * 7 + i * 3) % 5 < 2]
+    write(source, "".join(f"u{u},i{i},5,{n}\n" for n, (u, i) in enumerate(pairs)))
+    prepare(config(source), out)
+    full = Interactions.load(out)
+    (tmp_path / "thin").mkdir()
+    report = prepare(config(source, split={"train_share": 0.5}), tmp_path / "thin")
+    thin = Interactions.load(tmp_path / "thin")
+    assert thin.item_ids.to_list() == full.item_ids.to_list()
+    assert thin.user_ids.to_list() == full.user_ids.to_list()
+    for part in ("valid", "test"):
+        assert (thin.part(part) != full.part(part)).nnz == 0
+    assert report.steps[-1].name == "50% of training"
+    assert thin.train.nnz == full.train.nnz - report.steps[-1].dropped_interactions
+    assert thin.train.nnz == full.train.nnz // 2
+    assert thin.train.multiply(full.train).nnz == thin.train.nnz

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnlmrec.config import SplitConfig
-from hnlmrec.data.splitting import DROPPED, TEST, TRAIN, VALID, split
+from hnlmrec.data.splitting import DROPPED, TEST, TRAIN, VALID, split, thinned
 from hnlmrec.errors import DataError
 
 
@@ -148,3 +148,31 @@ def test_time_respects_time_and_trains_every_user(rows, valid, test):
     assert trained.isdisjoint(users[codes == DROPPED])
     ordered = [times[codes == code] for code in (TRAIN, VALID, TEST) if (codes == code).any()]
     assert all(a.max() <= b.min() for a, b in pairwise(ordered))
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=60), st.integers(0, 3))
+def test_thinning_keeps_a_share_of_each_users_training_interactions(users, seed):
+    users = np.sort(users)
+    codes = split(frame(users), "none", SplitConfig(seed=seed))
+    index = np.unique(users, return_inverse=True)[1].astype(np.int32)
+    before = np.bincount(index, codes == TRAIN)
+    larger = codes
+    for share in (1.0, 0.7, 0.3, 0.01):
+        thin = thinned(codes, index, SplitConfig(seed=seed, train_share=share))
+        kept = np.bincount(index, thin == TRAIN, minlength=len(before))
+        np.testing.assert_array_equal(kept, np.maximum(np.floor(before * share + 0.5), 1))
+        # what is held out stays, and a smaller share is a part of a larger one
+        np.testing.assert_array_equal(thin[codes != TRAIN], codes[codes != TRAIN])
+        assert (larger[thin == TRAIN] == TRAIN).all()
+        larger = thin
+
+
+def test_thinning_is_at_random():
+    users = np.zeros(1000, dtype=np.int32)
+    codes = np.full(1000, TRAIN, dtype=np.int8)
+    kept = [
+        np.flatnonzero(thinned(codes, users, SplitConfig(seed=seed, train_share=0.5)) == TRAIN)
+        for seed in (0, 1)
+    ]
+    assert abs(kept[0].mean() - 499.5) < 30
+    assert 200 < len(np.intersect1d(*kept)) < 300

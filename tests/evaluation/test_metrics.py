@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ir_measures import RR, P, R, Success, nDCG
 
 from hnlmrec.evaluation.membership import contains
-from hnlmrec.evaluation.metrics import METRICS, per_user
+from hnlmrec.evaluation.metrics import METRICS, hits, per_user
 
 
 def csr(dense):
@@ -148,3 +148,10 @@ def test_contains_broadcasts_and_holds_nothing_below_zero():
 
 def test_contains_in_an_empty_matrix():
     assert not contains(csr(np.zeros((2, 3))), np.array([0, 1]), np.array([0, 2])).any()
+
+
+def test_hits_say_where_relevant_items_stand():
+    relevant = csr([[1, 0, 1, 0], [0, 0, 0, 1], [1, 1, 0, 0]])
+    ranking = np.array([[2, 1, 0], [3, -1, -1]])
+    found = hits(ranking, relevant, np.array([2, 1]))
+    assert found.rows() == [(2, 1, 2), (2, 0, 3), (1, 3, 1)]

@@ -23,6 +23,13 @@ class SplitConfig(Section):
     valid: Share = Field(0.1, description="share of interactions for validation (ratio, time)")
     test: Share = Field(0.1, description="share of interactions for test (ratio, time)")
     seed: int = Field(0, description="seed of the random split, the same for every model")
+    train_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of each user's training interactions that is kept, at least one, at "
+        "random; validation and test stay as they are",
+    )
 
     @model_validator(mode="after")
     def _shares_leave_training(self) -> Self:

@@ -14,7 +14,7 @@ from hnlmrec.data.embedded import locate
 from hnlmrec.data.filtering import Step, filter_interactions, index_ids
 from hnlmrec.data.interactions import SPLITS, TEXT_FIELDS, Interactions, ItemTexts, Split
 from hnlmrec.data.readers import READERS
-from hnlmrec.data.splitting import DROPPED, TRAIN, split
+from hnlmrec.data.splitting import DROPPED, TRAIN, split, thinned
 
 
 class PrepareReport(BaseModel):
@@ -100,11 +100,17 @@ def prepare(config: DataConfig, folder: Path) -> PrepareReport:
 
     user_ids, users = index_ids(kept["user_id"])
     item_ids, items = index_ids(kept["item_id"])
+    kept = kept.with_columns(user=users, item=items)
+    if config.split.train_share < 1:
+        # after the catalogue is known, so that every share ranks the same items
+        codes = thinned(kept["split"].to_numpy(), users, config.split)
+        full, kept = kept, kept.filter(pl.Series(codes != DROPPED))
+        steps.append(Step.between(f"{config.split.train_share:.0%} of training", full, kept))
     interactions = Interactions.from_pairs(
-        user_ids, item_ids, users, items, kept["split"].to_numpy()
+        user_ids, item_ids, *(kept[name].to_numpy() for name in ("user", "item", "split"))
     )
     texts = _texts_of(item_ids, raw.items)
-    reviews = _training_reviews(kept.with_columns(user=users, item=items))
+    reviews = _training_reviews(kept)
 
     counts = {part: interactions.part(part).nnz for part in SPLITS}
     report = PrepareReport(

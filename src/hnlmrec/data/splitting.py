@@ -88,6 +88,36 @@ def by_time(users: IntArray, times: Times, config: SplitConfig) -> Codes:
     return codes
 
 
+def thinned(codes: Codes, users: IntArray, config: SplitConfig) -> Codes:
+    """Drop all but ``train_share`` of each user's training interactions, at random.
+
+    Shares are rounded half up, and at least one is kept. A smaller share of the same seed keeps a
+    part of what a larger one keeps.
+
+    Parameters
+    ----------
+    codes
+        As `split` gives them.
+    users
+        Index of the user of each interaction.
+    config
+        The share and the seed.
+
+    Returns
+    -------
+    codes
+        A copy, -1 for what is dropped.
+    """
+    train = np.flatnonzero(codes == TRAIN)
+    owners = users[train]
+    kept = np.maximum(np.floor(np.bincount(owners) * config.train_share + 0.5), 1)
+    # not the numbers of the split, of which training has the largest
+    draw = np.random.default_rng([config.seed, 1]).random(len(train))
+    thin = codes.copy()
+    thin[train[_rank_within(owners, draw) >= kept[owners]]] = DROPPED
+    return thin
+
+
 def _times(frame: pl.DataFrame, clock: Clock, config: SplitConfig) -> Times:
     have = None
     if clock == "none":

@@ -13,7 +13,7 @@ import polars as pl
 from hnlmrec.artifacts import reading
 from hnlmrec.data.interactions import Interactions
 from hnlmrec.errors import DataError
-from hnlmrec.evaluation.metrics import per_user
+from hnlmrec.evaluation.metrics import hits, per_user
 from hnlmrec.evaluation.ranking import rank
 from hnlmrec.negatives.protocol import EmbeddingView
 
@@ -27,9 +27,12 @@ class Evaluation:
     frame
         Columns ``user`` (index), ``n_relevant``, and one for each metric; a row a user with at
         least one relevant item.
+    hits
+        Where relevant items stand, as `metrics.hits` gives them; None where that was not kept.
     """
 
     frame: pl.DataFrame
+    hits: pl.DataFrame | None = None
 
     @property
     def metrics(self) -> list[str]:
@@ -91,7 +94,7 @@ def evaluate(
         )
     known = [interactions.train] if split == "valid" else [interactions.train, interactions.valid]
     ranking = rank(view, users, known, max(cutoffs), chunk_users)
-    return Evaluation(per_user(ranking, relevant, users, cutoffs))
+    return Evaluation(per_user(ranking, relevant, users, cutoffs), hits(ranking, relevant, users))
 
 
 def recall_at(

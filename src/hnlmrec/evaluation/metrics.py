@@ -76,3 +76,24 @@ def per_user(
     order = [f"{metric}@{k}" for metric in METRICS for k in cutoffs]
     frame = pl.DataFrame({"user": users, "n_relevant": n_relevant, **columns})
     return frame.select(pl.col("user", "n_relevant").cast(pl.Int32), *order)
+
+
+def hits(
+    ranking: npt.NDArray[np.integer], relevant: sp.csr_array, users: npt.NDArray[np.integer]
+) -> pl.DataFrame:
+    """Where the relevant items stand in the rankings.
+
+    Parameters
+    ----------
+    ranking, relevant, users
+        As in `per_user`.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``user``, ``item`` and ``rank`` (from 1), int32: a row a relevant item that is
+        ranked. With the relevant items themselves, all metrics of any group of items follow.
+    """
+    row, column = np.nonzero(contains(relevant, users[:, None], ranking))
+    found = {"user": users[row], "item": ranking[row, column], "rank": column + 1}
+    return pl.DataFrame(found).cast(pl.Int32)

@@ -135,7 +135,7 @@ def _trial(pipeline: Pipeline, name: str, model: ModelConfig, seed: int) -> Trai
     section = {"model": model.model_dump(mode="json"), "seed": seed}
     digest = hashlib.sha256(json.dumps(section, sort_keys=True).encode()).hexdigest()[:12]
     stage = Stage(f"tune/{name}-{digest}", model_needs(model), section, _writer(model, seed))
-    pipeline.stages[stage.name] = stage
+    pipeline.add(stage)
     pipeline.run([stage.name])
     report = pipeline.folder.stage(stage.name) / _REPORT
     return TrainReport.model_validate_json(report.read_bytes())

@@ -1,0 +1,126 @@
+"""Metrics of groups of items and of users: of how popular, and how active, they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from hnlmrec.data.interactions import Interactions
+
+N_GROUPS = 5
+
+
+def equal_groups(counts: npt.NDArray[np.integer], n_groups: int = N_GROUPS) -> npt.NDArray[np.int8]:
+    """Divide what was counted into groups with about the same sum of counts each.
+
+    Sorted by count, ties by index, each goes to the group in which the middle of its share of the
+    sum lies; so the first group has many rare ones, the last a few frequent ones.
+
+    Parameters
+    ----------
+    counts
+        At least 0, int ``[n]``.
+    n_groups
+        How many.
+
+    Returns
+    -------
+    ndarray
+        Group of each, from 1, int8 ``[n]``.
+    """
+    order = np.argsort(counts, kind="stable")
+    ends = np.cumsum(counts[order])
+    middles = ends - counts[order] / 2
+    groups = np.empty(len(counts), dtype=np.int8)
+    total = max(float(ends[-1]), 1.0)
+    groups[order] = np.minimum(middles * n_groups / total, n_groups - 1).astype(np.int8) + 1
+    return groups
+
+
+def group_metrics(
+    per_user: pl.DataFrame,
+    hits: pl.DataFrame,
+    interactions: Interactions,
+    cutoffs: Sequence[int],
+) -> pl.DataFrame:
+    """Measure each group of items and of users, groups of equal numbers of interactions.
+
+    Of a group of users all metrics are means over its users. Of a group of items there is
+    Recall@K: of each user with relevant items in the group, the share of these among the first K,
+    as a mean over such users (HNLMRec, arXiv 2504.04726, Fig. 4b; our estimator).
+
+    Parameters
+    ----------
+    per_user
+        As in `Evaluation`.
+    hits
+        Where relevant items stand, as `hnlmrec.evaluation.metrics.hits` gives them.
+    interactions
+        Training counts decide the groups, test interactions are the relevant ones.
+    cutoffs
+        The values of K.
+
+    Returns
+    -------
+    DataFrame
+        ``side`` (items, users), ``group`` from 1, ``label`` (the range of counts in training),
+        ``users`` (how many the mean is of), ``metric`` and ``value``.
+    """
+    train = interactions.train
+    of_users = np.diff(train.indptr)
+    of_items = np.bincount(train.indices, minlength=interactions.n_items)
+    frames = [
+        _of_users(per_user, _labelled(of_users, "user")),
+        _of_items(hits, _test_pairs(interactions), _labelled(of_items, "item"), cutoffs),
+    ]
+    return pl.concat(frames)
+
+
+def _labelled(counts: npt.NDArray[np.integer], kind: str) -> pl.DataFrame:
+    """The group of each user or item, and the range of counts that the group has."""
+    frame = pl.DataFrame(
+        {
+            kind: np.arange(len(counts), dtype=np.int32),
+            "count": counts.astype(np.int64),
+            "group": equal_groups(counts).astype(np.int32),
+        }
+    )
+    low, high = pl.col("count").min().over("group"), pl.col("count").max().over("group")
+    label = pl.when(low == high).then(low.cast(pl.String)).otherwise(pl.format("{}-{}", low, high))
+    return frame.select(kind, "group", label.alias("label"))
+
+
+def _of_users(per_user: pl.DataFrame, groups: pl.DataFrame) -> pl.DataFrame:
+    metrics = [name for name in per_user.columns if "@" in name]
+    joined = per_user.join(groups, on="user")
+    means = joined.group_by("group", "label").agg(pl.len().alias("users"), pl.col(metrics).mean())
+    return _tidy(means, "users")
+
+
+def _of_items(
+    hits: pl.DataFrame, relevant: pl.DataFrame, groups: pl.DataFrame, cutoffs: Sequence[int]
+) -> pl.DataFrame:
+    """Recall of the relevant items of each group."""
+    ranked = relevant.join(hits, on=["user", "item"], how="left").join(groups, on="item")
+    shares = [(pl.col("rank") <= k).fill_null(value=False).mean() for k in cutoffs]
+    named = [share.alias(f"recall@{k}") for share, k in zip(shares, cutoffs, strict=True)]
+    of_user = ranked.group_by("group", "label", "user").agg(named)
+    metrics = [f"recall@{k}" for k in cutoffs]
+    means = of_user.group_by("group", "label").agg(pl.len().alias("users"), pl.col(metrics).mean())
+    return _tidy(means, "items")
+
+
+def _test_pairs(interactions: Interactions) -> pl.DataFrame:
+    users, items = interactions.pairs("test")
+    return pl.DataFrame({"user": users, "item": items}).cast(pl.Int32)
+
+
+def _tidy(means: pl.DataFrame, side: str) -> pl.DataFrame:
+    tidy = means.unpivot(index=["group", "label", "users"], variable_name="metric")
+    return tidy.select(
+        pl.lit(side).alias("side"), "group", "label", pl.col("users").cast(pl.Int64), "metric",
+        "value",
+    ).sort("group", "metric")  # fmt: skip

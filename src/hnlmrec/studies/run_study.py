@@ -1,0 +1,172 @@
+"""Run a study: train its grid, resumably, and write what was found."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from hnlmrec.artifacts import versions, write_atomically
+from hnlmrec.config import RunConfig
+from hnlmrec.pipeline import Pipeline
+from hnlmrec.reporting import Reporter
+from hnlmrec.stage_names import FINETUNE, evaluate_name
+from hnlmrec.studies.frames import collect, write_parquet
+from hnlmrec.studies.grid import Cell, Grid
+from hnlmrec.studies.shift import add_shift_stages, shift_name
+from hnlmrec.studies.summary import summarise
+
+SUMMARY, STUDY = "summary.parquet", "study.json"
+_BAR = 24
+
+
+def run_study(
+    name: str, grid: Grid, reporter: Reporter, folder: Path, facts: dict[str, Any]
+) -> list[str]:
+    """Train and evaluate all cells of a study and write its tables.
+
+    What is up to date is skipped, in this study as in others that share its runs, so an
+    interrupted study goes on where it was.
+
+    Parameters
+    ----------
+    name
+        Of the study.
+    grid
+        What it trains.
+    reporter
+        Prints.
+    folder
+        Receives ``study.json``, ``summary.parquet`` and ``.csv``, and the tables of `Frames`.
+    facts
+        More for ``study.json``: ``dataset``, ``command``, ``quick``.
+
+    Returns
+    -------
+    list[str]
+        The summary, to print.
+    """
+    pipelines = {run: _pipeline(config, reporter) for run, config in grid.runs.items()}
+    if grid.source is not None:
+        pipelines[grid.source].run([FINETUNE])
+    if grid.study.shift:
+        for cell in grid.cells:
+            add_shift_stages(pipelines[cell.run], cell.stage_model)
+    _train(grid, pipelines, reporter)
+    frames = collect(grid.cells, pipelines, grid.study.seeds, shift=grid.study.shift)
+    cutoffs = pipelines[grid.cells[0].run].config.evaluation.cutoffs
+    metrics = [f"{metric}@{k}" for metric in grid.study.metrics for k in reversed(cutoffs)]
+    summary = summarise(frames.per_user, grid.study.reference, metrics)
+    frames.save(folder)
+    write_parquet(summary, folder / SUMMARY)
+    write_atomically(folder / "summary.csv", summary.write_csv().encode())
+    record = _record(name, grid, metrics, folder) | facts
+    write_atomically(folder / STUDY, json.dumps(record, indent=1).encode())
+    return _lines(summary, grid, metrics[0])
+
+
+def _pipeline(config: RunConfig, reporter: Reporter) -> Pipeline:
+    """A pipeline of the study's models, which leaves in ``config.yaml`` those of other studies."""
+    file = config.run / "config.yaml"
+    if file.is_file():
+        theirs = RunConfig.from_yaml(file).models
+        config = config.model_copy(update={"models": {**config.models, **theirs}})
+    return Pipeline(config, reporter, update=True)
+
+
+def _train(grid: Grid, pipelines: dict[str, Pipeline], reporter: Reporter) -> None:
+    """Bring all cells up to date; say before each how far the study is."""
+    todo = [(cell, seed) for cell in grid.cells for seed in grid.study.seeds]
+    clock = _Clock(len(todo))
+    for done, (cell, seed) in enumerate(todo):
+        stages = _stages(cell, seed, shift=grid.study.shift)
+        pipeline = pipelines[cell.run]
+        if all(pipeline.is_done(stage) for stage in stages):
+            clock.skip()
+            continue
+        at = f" at {cell.point}" if cell.point else ""
+        reporter.line(f"{clock.bar(done)}: {cell.model}{at}, seed {seed}")
+        with clock:
+            pipeline.run(stages)
+    reporter.line(clock.bar(len(todo)))
+
+
+def _stages(cell: Cell, seed: int, *, shift: bool) -> list[str]:
+    wanted = [evaluate_name(cell.stage_model, seed)]
+    return [*wanted, shift_name(cell.stage_model, seed)] if shift else wanted
+
+
+class _Clock:
+    """How far a study is and how long the rest may take, from what cells have taken so far."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._left = total, total
+        self._took: list[float] = []
+        self._started = 0.0
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._took.append(time.perf_counter() - self._started)
+        self._left -= 1
+
+    def skip(self) -> None:
+        """Count a cell that was up to date."""
+        self._left -= 1
+
+    def bar(self, done: int) -> str:
+        """The progress as text."""
+        full = _BAR * done // self._total
+        text = f"[{'=' * full}{' ' * (_BAR - full)}] {done} of {self._total}"
+        if self._took and self._left:
+            # the first cell of a run makes the language stages too, hence the median
+            minutes = sorted(self._took)[len(self._took) // 2] * self._left / 60
+            text += f", about {minutes:.0f} min left"
+        return text
+
+
+def _record(name: str, grid: Grid, metrics: list[str], folder: Path) -> dict[str, Any]:
+    study = grid.study
+    runs = {cell.point: grid.runs[cell.run].run for cell in reversed(grid.cells)}
+    return {
+        "name": name,
+        "title": study.title,
+        "claim": study.claim,
+        "source": study.source,
+        "axis": study.axis.model_dump(),
+        "points": grid.points,
+        "x": {label: study.points[label].x for label in grid.points},
+        "models": grid.models,
+        "reference": study.reference,
+        "seeds": list(study.seeds),
+        "metrics": metrics,
+        "runs": {point: _relative(run, folder) for point, run in runs.items()},
+        "cells": [vars(cell) for cell in grid.cells],
+        "config": {run: config.model_dump(mode="json") for run, config in grid.runs.items()},
+        "versions": versions(),
+    }
+
+
+def _relative(run: Path, folder: Path) -> str:
+    return Path(os.path.relpath(run, folder)).as_posix()
+
+
+def _lines(summary: pl.DataFrame, grid: Grid, metric: str) -> list[str]:
+    """The first metric of all cells, for the terminal."""
+    lines = [f"{metric} on test (mean over {len(grid.study.seeds)} seed(s)):"]
+    for row in summary.iter_rows(named=True):
+        if row["metric"] != metric:
+            continue
+        spread = "" if row["sd"] is None else f" ± {row['sd']:.4f}"
+        test = ""
+        if row["p_t_holm"] is not None:
+            test = f"  {row['difference']:+.4f}, p = {row['p_t_holm']:.2g}"
+        at = f"{row['point']}: " if row["point"] else ""
+        lines.append(f"  {at}{row['model']}  {row['mean']:.4f}{spread}{test}")
+    lines.append(f"differences and p (paired t over users, Holm) against {grid.study.reference}")
+    return lines
