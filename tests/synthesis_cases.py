@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from hnlmrec.config import LanguageConfig, SynthesisConfig
 from hnlmrec.language.local import LocalLanguageModel
+from hnlmrec.synthesis.encode import encode
+from hnlmrec.synthesis.states import Encoded
 
 DIM = 8
 
 
+def language_config(model: Path | str, **changes: object) -> LanguageConfig:
+    """Texts of at most 24 tokens, in small batches."""
+    tree = {"model": str(model), "dtype": "float32", "max_tokens": 24, "batch_tokens": 128}
+    return LanguageConfig.model_validate({**tree, **changes})
+
+
 def load_language(folder: Path, dtype: str = "float32") -> LocalLanguageModel:
-    """A fresh model fine-tuning changes the one that it is given."""
-    return LocalLanguageModel.load(
-        LanguageConfig.model_validate(
-            {"model": str(folder), "dtype": dtype, "max_tokens": 24, "batch_tokens": 128}
-        )
-    )
+    """A fresh model: fine-tuning changes the one that it is given."""
+    return LocalLanguageModel.load(language_config(folder, dtype=dtype))
+
+
+def encode_texts(
+    users: Sequence[str], items: Sequence[str], language: LanguageConfig, folder: Path
+) -> Encoded:
+    """What the stage `encode` gives of these texts."""
+    for kind, texts in (("user", users), ("item", items)):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        encode(kind, texts, language, synthesis_config().finetune, folder / kind)
+    return Encoded.open(folder / "item", folder / "user")
 
 
 def synthesis_config(mode: str = "amortized", **finetune: object) -> SynthesisConfig:

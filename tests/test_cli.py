@@ -17,7 +17,7 @@ from openai_server import serve
 from synthetic import small_tree
 
 WHOLE_RUNS = ("init", "run", "demo", "examples")
-STAGES = ("prepare", "profile", "finetune", "synthesize", "train", "evaluate", "compare")
+STAGES = ("prepare", "profile", "encode", "finetune", "synthesize", "train", "evaluate", "compare")
 COMMANDS = (*WHOLE_RUNS, *STAGES, "cache")
 
 

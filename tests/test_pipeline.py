@@ -71,7 +71,15 @@ def test_a_run_ends_with_the_table_and_says_what_each_stage_did(
     finished: tuple[RunConfig, str],
 ) -> None:
     config, printed = finished
-    for stage in ("prepare", "profile", "pretrain", "finetune", "synthesize", "compare"):
+    for stage in (
+        "prepare",
+        "profile",
+        "encode/items",
+        "pretrain",
+        "finetune",
+        "synthesize",
+        "compare",
+    ):
         assert f"> {stage}" in printed
     assert "coverage 100.0%" in printed
     for name in config.models:
@@ -92,7 +100,7 @@ def test_the_manifest_says_what_made_the_run(finished: tuple[RunConfig, str]) ->
     assert stage["section"]["seed"] == 0
     assert stage["seconds"] > 0
     assert stage["peak_memory_mib"] > 10
-    assert stage["inputs"].keys() == {"prepare", "finetune", "synthesize"}
+    assert stage["inputs"].keys() == {"prepare", "encode/items", "synthesize"}
     assert {"python", "torch", "transformers"} <= stage["versions"].keys()
     assert all(len(file["sha256"]) == 64 for file in stage["files"].values())
 
@@ -161,7 +169,8 @@ def test_a_run_trains_with_names_and_without_any_it_falls_back_and_says_so(
         tree["models"][source] = {"sampler": sampler, "alignment": alignment}
     config = RunConfig.from_dict(tree)
     printed = _run(config, update=True)
-    assert "= finetune: up to date" in printed
+    assert "= encode/items: up to date" in printed
+    assert "finetune" not in printed
     assert "6 names, 6 questions to ask" in printed
     assert "6 training pairs; names found by: title" in printed
     for source in ("names", "grounded"):
@@ -244,9 +253,10 @@ def test_a_second_run_does_nothing(finished: tuple[RunConfig, str]) -> None:
     ("stage", "n"),
     [
         ("pretrain", 2),
-        ("finetune", 2),
-        ("finetune", 5),
-        ("finetune", 9),
+        ("encode/items", 1),
+        ("finetune", 1),
+        ("finetune", 4),
+        ("finetune", 8),
         ("synthesize", 2),
         ("train/dns-seed0", 2),
         ("train/hnlmrec-seed0", 1),

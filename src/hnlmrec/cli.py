@@ -17,6 +17,7 @@ from hnlmrec.config import RunConfig, merge
 from hnlmrec.config.loading import nested, read_yaml
 from hnlmrec.errors import ConfigError, HnlmrecError
 from hnlmrec.reporting import Reporter
+from hnlmrec.stage_names import ENCODE_ITEMS, ENCODE_USERS
 
 if TYPE_CHECKING:
     from hnlmrec.pipeline import Pipeline
@@ -31,7 +32,8 @@ app = typer.Typer(
     [bold]hnlmrec run[/bold] does everything that it says; each other command does one stage and
     what that needs. What is up to date is skipped, and what was interrupted goes on.
 
-    The data flow: prepare -> profile -> finetune -> synthesize -> train -> evaluate -> compare.
+    The data flow: prepare -> profile -> encode -> finetune -> synthesize -> train -> evaluate ->
+    compare.
     """,
 )
 
@@ -263,14 +265,14 @@ def studies() -> None:
         reporter.line(f"    {found.claim}")
 
 
-def _stage_command(name: str, text: str) -> None:
+def _stage_command(name: str, text: str, *stages: str) -> None:
     def command(
         config: Config,
         folder: RunOption = None,
         changes: SetOption = None,
         update: UpdateOption = False,
     ) -> None:
-        _pipeline(config, folder, changes, update).run([name])
+        _pipeline(config, folder, changes, update).run(stages or [name])
 
     app.command(name, help=text, rich_help_panel="Stages")(command)
 
@@ -318,6 +320,12 @@ def profile(
         pipeline.reporter.line(line)
 
 
+_stage_command(
+    "encode",
+    "Encode item texts and users' profiles by the LLM as it is, before any tuning.",
+    ENCODE_ITEMS,
+    ENCODE_USERS,
+)
 _stage_command("name", "Route A: let the LLM name hard negatives, and look the names up.")
 _stage_command("finetune", "Fine-tune the LLM on hard negatives that a CF model names.")
 

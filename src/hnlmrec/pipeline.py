@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from hnlmrec.process import set_up_process
 from hnlmrec.reporting import Reporter
 from hnlmrec.stage_names import (
     COMPARE,
+    ENCODE_ITEMS,
+    ENCODE_USERS,
     FINETUNE,
     NAME,
     PREPARE,
@@ -33,6 +36,7 @@ from hnlmrec.stages import (
     Context,
     adapter_file,
     compare_stage,
+    encode_stage,
     evaluate_stage,
     finetune_stage,
     name_stage,
@@ -49,13 +53,14 @@ from hnlmrec.stages import (
 _FORMAT = 1
 # keys of training that pretraining does not use: it runs a fixed number of epochs
 _STOPPING = ("epochs", "patience", "evaluate_every")
-# what training with negatives of a source reads, besides the fine-tuned model; noise needs nothing
-_STAGE_OF_SOURCE = {
-    "synthesised": SYNTHESIZE,
-    "shuffled": SYNTHESIZE,
-    "live": PRETRAIN,
-    "names": NAME,
-    "grounded": NAME,
+# what training with negatives of a source reads, besides the vectors of items
+_STAGES_OF_SOURCE = {
+    "synthesised": (SYNTHESIZE,),
+    "shuffled": (SYNTHESIZE,),
+    "live": (PRETRAIN, FINETUNE),
+    "names": (NAME,),
+    "grounded": (NAME,),
+    "noise": (),
 }
 # keys of synthesis that fine-tuning does not use
 _NOT_LEARNED = ("route_a", "storage", "chunk_pairs")
@@ -91,6 +96,10 @@ def plan(config: RunConfig) -> dict[str, Stage]:
     learned = {k: v for k, v in tree["synthesis"].items() if k not in _NOT_LEARNED}
     by_name = (NAME,) if config.synthesis.supervision.strategy == "route_a" else ()
     route_a = config.synthesis.route_a
+    encoding = {"language": language, "pooling": config.synthesis.finetune.pooling}
+    if config.language.served_model is not None:
+        encoding = {key: language[key] for key in ("model", "max_tokens")}
+    users = (ENCODE_USERS,) if config.learns_from_profiles else ()
     stages = [
         Stage(PREPARE, (), {**tree["data"], "files": source_files(config.data)}, prepare_stage),
         Stage(
@@ -118,6 +127,8 @@ def plan(config: RunConfig) -> dict[str, Stage]:
             },
             name_stage,
         ),
+        Stage(ENCODE_ITEMS, (PROFILE,), encoding, partial(encode_stage, kind="item")),
+        Stage(ENCODE_USERS, (PROFILE,), encoding, partial(encode_stage, kind="user")),
         Stage(
             PRETRAIN,
             (PREPARE,),
@@ -131,7 +142,7 @@ def plan(config: RunConfig) -> dict[str, Stage]:
         ),
         Stage(
             FINETUNE,
-            (PREPARE, PROFILE, PRETRAIN, *by_name),
+            (PREPARE, PROFILE, ENCODE_ITEMS, *users, PRETRAIN, *by_name),
             {
                 "synthesis": learned,
                 "transferred": adapter_file(config.synthesis.transfer_from),
@@ -143,7 +154,7 @@ def plan(config: RunConfig) -> dict[str, Stage]:
         ),
         Stage(
             SYNTHESIZE,
-            (PREPARE, PROFILE, PRETRAIN, FINETUNE),
+            (PREPARE, PROFILE, ENCODE_ITEMS, PRETRAIN, FINETUNE),
             {"storage": config.synthesis.storage},
             synthesize_stage,
         ),
@@ -162,8 +173,8 @@ def model_needs(model: ModelConfig) -> tuple[str, ...]:
     """Stages whose artefacts the training of a model reads."""
     if not model.needs_language:
         return (PREPARE,)
-    negatives = _STAGE_OF_SOURCE.get(model.source or "")
-    return (PREPARE, FINETUNE, negatives) if negatives else (PREPARE, FINETUNE)
+    negatives = _STAGES_OF_SOURCE[model.source] if model.source else ()
+    return (PREPARE, ENCODE_ITEMS, *negatives)
 
 
 def _model_stages(name: str, model: ModelConfig, seed: int, config: RunConfig) -> list[Stage]:

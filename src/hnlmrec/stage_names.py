@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 PREPARE, PROFILE, NAME, PRETRAIN = "prepare", "profile", "name", "pretrain"
+ENCODE_ITEMS, ENCODE_USERS = "encode/items", "encode/users"
 FINETUNE, SYNTHESIZE, COMPARE = "finetune", "synthesize", "compare"
 
 

@@ -17,7 +17,16 @@ from hnlmrec.data.embedded import locate as locate_data
 from hnlmrec.data.interactions import Interactions, ItemTexts
 from hnlmrec.errors import ArtifactError
 from hnlmrec.reporting import Reporter
-from hnlmrec.stage_names import FINETUNE, NAME, PREPARE, PRETRAIN, PROFILE, SYNTHESIZE
+from hnlmrec.stage_names import (
+    ENCODE_ITEMS,
+    ENCODE_USERS,
+    FINETUNE,
+    NAME,
+    PREPARE,
+    PRETRAIN,
+    PROFILE,
+    SYNTHESIZE,
+)
 
 if TYPE_CHECKING:
     from hnlmrec.language.local import LocalLanguageModel
@@ -78,9 +87,10 @@ class Context:
         return Writer.of(self.config.language, self.config.profile.model)
 
     def synthesis_inputs(self) -> SynthesisInputs:
-        """Training interactions, profiles and the pretrained CF model."""
+        """Training interactions, profiles, their vectors, and the pretrained CF model."""
         from hnlmrec.profiles import Profiles
         from hnlmrec.synthesis.finetune import SynthesisInputs
+        from hnlmrec.synthesis.states import Encoded
 
         profiles = Profiles.load(self.run.stage(PROFILE))
         named = None
@@ -88,8 +98,14 @@ class Context:
             from hnlmrec.synthesis.named import Named
 
             named = Named.load(self.run.stage(NAME))
+        users = self.run.stage(ENCODE_USERS) if self.config.learns_from_profiles else None
         return SynthesisInputs(
-            self.interactions, profiles.users, profiles.items, self._pretrained(), named
+            self.interactions,
+            profiles.users,
+            profiles.items,
+            self._pretrained(),
+            Encoded.open(self.run.stage(ENCODE_ITEMS), users),
+            named,
         )
 
     def language_artefacts(self, model: ModelConfig) -> LanguageArtefacts | None:
@@ -99,19 +115,20 @@ class Context:
         from hnlmrec.negatives.semantic import HardNegativeSource
         from hnlmrec.synthesis.live import LiveNegatives
         from hnlmrec.synthesis.named import NamedNegatives
-        from hnlmrec.synthesis.states import load_item_centre, load_item_vectors
+        from hnlmrec.synthesis.states import load_untuned, unit_vectors
         from hnlmrec.synthesis.store import NegativeStore
         from hnlmrec.training import LanguageArtefacts
 
         finetuned, named = self.run.stage(FINETUNE), self.run.stage(NAME)
-        item_vectors = load_item_vectors(finetuned)
+        states = load_untuned(self.run.stage(ENCODE_ITEMS))
+        item_vectors = unit_vectors(states)
         source: HardNegativeSource | None = None
         if model.source in ("synthesised", "shuffled"):
             source = NegativeStore.open(self.run.stage(SYNTHESIZE), self.interactions)
         elif model.source == "live":
             source = LiveNegatives.open(finetuned, self._pretrained(), self.interactions)
         elif model.source == "names":
-            source = NamedNegatives.as_named(named, load_item_centre(finetuned))
+            source = NamedNegatives.as_named(named, states.mean())
         elif model.source == "grounded":
             source = NamedNegatives.grounded(named, item_vectors)
         return LanguageArtefacts(source, item_vectors)
@@ -232,19 +249,33 @@ def pretrain_stage(context: Context, folder: Path) -> list[str]:
     return [f"{config.backbone.name}, {epochs} epochs with uniform negatives"]
 
 
+def encode_stage(context: Context, folder: Path, kind: str) -> list[str]:
+    """Write the vectors of all users' or all items' texts by the untuned language model."""
+    from hnlmrec.profiles import Profiles
+    from hnlmrec.synthesis.encode import encode
+
+    config, profiles = context.config, Profiles.load(context.run.stage(PROFILE))
+    return encode(
+        kind,
+        profiles.users if kind == "user" else profiles.items,
+        config.language,
+        config.synthesis.finetune,
+        folder,
+        context.reporter.progress,
+    ).lines()
+
+
 def finetune_stage(context: Context, folder: Path) -> list[str]:
     """Fine-tune the language model on hard negatives that the CF model names."""
-    from hnlmrec.language.served import PREFIX, ServedLanguageModel
     from hnlmrec.synthesis.distill import Lesson
     from hnlmrec.synthesis.finetune import finetune
     from hnlmrec.synthesis.served import finetune_served
 
     config, inputs, lesson = context.config, context.synthesis_inputs(), None
-    progress, named = context.reporter.progress, config.language
-    if named.model.startswith(PREFIX):
-        served = ServedLanguageModel(named.model.removeprefix(PREFIX), named.server)
+    progress = context.reporter.progress
+    if served := config.language.served_model:
         return finetune_served(
-            config.synthesis, inputs, served, named.max_tokens, folder, config.seed, progress
+            config.synthesis, inputs, served, folder, config.seed, progress
         ).lines()
     if config.synthesis.distill.teacher is not None:
         lesson = Lesson.of_teacher(

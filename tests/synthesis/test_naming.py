@@ -17,12 +17,11 @@ from hnlmrec.profiles.prompts import Request
 from hnlmrec.profiles.schema import RejectedAnswerError
 from hnlmrec.profiles.store import Profiles
 from hnlmrec.profiles.wording import Wording
-from hnlmrec.synthesis.finetune import SynthesisInputs, finetune
+from hnlmrec.synthesis.finetune import SynthesisInputs
 from hnlmrec.synthesis.grounding import ground, simple
 from hnlmrec.synthesis.named import NAMES, Named, NamedNegatives
 from hnlmrec.synthesis.naming import NamingReport, read_name, write_names
 from hnlmrec.synthesis.pairs import PairSampler
-from hnlmrec.synthesis.states import load_item_centre
 from hnlmrec.synthesis.supervision import Supervision
 from profile_cases import FakeLanguageModel, data_of, fake_writer, text_frame
 from synthesis_cases import load_language, synthesis_config
@@ -172,12 +171,11 @@ def test_a_sample_of_pairs_is_asked_about(
 def test_names_train_as_they_are_and_grounded(
     interactions: Interactions, inputs: SynthesisInputs, tiny_model: Path, tmp_path: Path
 ) -> None:
-    config = synthesis_config()
-    finetune(config, inputs, load_language(tiny_model), tmp_path, 0)
     write(tmp_path, interactions, tiny_model, REPLIES)
     users, items = (torch.from_numpy(part).long() for part in interactions.pairs("train"))
     index, unit = torch.arange(len(users)), torch.nn.functional.normalize
-    vectors, present = NamedNegatives.as_named(tmp_path, load_item_centre(tmp_path)).vectors(index)
+    centre = inputs.encoded.items.mean()
+    vectors, present = NamedNegatives.as_named(tmp_path, centre).vectors(index)
     assert torch.equal(present, torch.isin(items, torch.tensor([3, 4, 5])))
     torch.testing.assert_close(vectors[present].norm(dim=1), torch.ones(int(present.sum())))
     item_vectors = unit(torch.randn(N_ITEMS, vectors.shape[1]), dim=1)

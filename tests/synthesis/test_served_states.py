@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,19 @@ from typer.testing import CliRunner
 pytest.importorskip("openai", reason="needs the served extra")
 
 from hnlmrec.cli import app
-from hnlmrec.config import ServerConfig, SynthesisConfig
+from hnlmrec.config import SynthesisConfig
 from hnlmrec.errors import ArtifactError, ConfigError, ModelError
-from hnlmrec.language.served import ServedLanguageModel
 from hnlmrec.synthesis.finetune import FinetuneReport, SynthesisInputs
 from hnlmrec.synthesis.live import LiveNegatives
 from hnlmrec.synthesis.served import finetune_served
-from hnlmrec.synthesis.states import USER_STATES, load_item_vectors
+from hnlmrec.synthesis.states import USER_STATES, unit_vectors
 from hnlmrec.synthesis.synthesize import synthesize
 from hnlmrec.synthesis.vectors import VectorTable
 from openai_server import FakeServer, serve, vector_of
-from synthesis_cases import synthesis_config
+from synthesis_cases import encode_texts, language_config, synthesis_config
 from synthetic import small_tree, write_files
 
-CUT = 30  # letters: five tokens
+CUT = 48  # letters: eight tokens
 
 
 @pytest.fixture
@@ -50,10 +50,16 @@ def served_config(**changes: Any) -> SynthesisConfig:
 def tune(
     fake: FakeServer, config: SynthesisConfig, inputs: SynthesisInputs, folder: Path
 ) -> FinetuneReport:
+    """Encode, and learn on what was encoded."""
     folder.mkdir(parents=True, exist_ok=True)
-    settings = ServerConfig(base_url=fake.url, timeout=5, retries=0)
-    model = ServedLanguageModel("some/model", settings)
-    return finetune_served(config, inputs, model, CUT // 6, folder, 0)
+    return finetune_served(config, encoded(fake, inputs, folder), "some/model", folder, 0)
+
+
+def encoded(fake: FakeServer, inputs: SynthesisInputs, folder: Path) -> SynthesisInputs:
+    server = {"base_url": fake.url, "timeout": 5, "retries": 0}
+    language = language_config("openai:some/model", max_tokens=CUT // 6, server=server)
+    states = encode_texts(inputs.user_texts, inputs.item_texts, language, folder)
+    return replace(inputs, encoded=states)
 
 
 def texts_seen(fake: FakeServer) -> list[str]:
@@ -70,23 +76,23 @@ def test_the_head_learns_on_embeddings_of_a_server(
     assert phase.after["loss"] < phase.before["loss"]
     items = torch.tensor([vector_of(f"Item: {text}"[:CUT]) for text in inputs.item_texts])
     expected = normalize(items - items.mean(dim=0), dim=1)
-    torch.testing.assert_close(load_item_vectors(tmp_path), expected, atol=2e-2, rtol=0)
+    served = encoded(fake, inputs, tmp_path)
+    torch.testing.assert_close(unit_vectors(served.encoded.items), expected, atol=2e-2, rtol=0)
     users = VectorTable.open(tmp_path / USER_STATES).read_all()
     if user_states == "profile":
         expected = torch.tensor([vector_of(f"User: {text}"[:CUT]) for text in inputs.user_texts])
     else:
         train = torch.from_numpy(inputs.interactions.train.toarray() > 0).float()
         expected = train @ items / train.sum(dim=1, keepdim=True)
-        assert not any(text.startswith("User") for text in texts_seen(fake))
     torch.testing.assert_close(users, expected, atol=2e-2, rtol=1e-3)
-    assert synthesize(config, inputs, None, tmp_path, tmp_path, 0).coverage == 1
+    assert synthesize(config, served, None, tmp_path, tmp_path, 0).coverage == 1
 
 
 def test_no_embedding_is_asked_for_twice(
     fake: FakeServer, inputs: SynthesisInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hnlmrec.synthesis.served._CHUNK", 8)
-    # the width, two chunks of items, and then the server is gone
+    monkeypatch.setattr("hnlmrec.synthesis.encode._CHUNK", 8)
+    # the width, two chunks of users, and then the server is gone
     fake.faults = ["", "", "", *["400"] * 20]
     with pytest.raises(ModelError):
         tune(fake, served_config(), inputs, tmp_path)
@@ -94,8 +100,8 @@ def test_no_embedding_is_asked_for_twice(
     asked = len(texts_seen(fake))
     tune(fake, served_config(), inputs, tmp_path)
     wanted = len(inputs.item_texts) + len(inputs.user_texts)
-    # once more: the width, and the chunk that was refused
-    assert len(texts_seen(fake)) == asked + 1 + wanted - 16
+    # once more: the width, of users and of items, and the chunk that was refused
+    assert len(texts_seen(fake)) == asked + 2 + wanted - 16
 
 
 def test_a_head_of_another_run_is_used_as_it_is(
@@ -125,12 +131,12 @@ def test_a_head_of_another_run_is_used_as_it_is(
         ({"distill": {"teacher": "there"}}, "teacher"),
     ],
 )
-def test_what_a_server_cannot_do_is_refused_before_anything_is_asked(
-    changes: dict[str, Any], key: str, fake: FakeServer, inputs: SynthesisInputs, tmp_path: Path
+def test_what_a_server_cannot_do_is_refused_before_anything_is_written(
+    changes: dict[str, Any], key: str, inputs: SynthesisInputs, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=rf"{key}.*language\.model"):
-        tune(fake, served_config(**changes), inputs, tmp_path)
-    assert not fake.requests
+        finetune_served(served_config(**changes), inputs, "some/model", tmp_path, 0)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_run_from_the_command_line(fake: FakeServer, tmp_path: Path) -> None:

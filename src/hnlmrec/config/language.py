@@ -10,6 +10,8 @@ from pydantic import Field, field_validator, model_validator
 from hnlmrec.config.data import Share
 from hnlmrec.config.section import Section
 
+SERVED = "openai:"
+
 
 class ServerConfig(Section):
     """The OpenAI-compatible server of models that are named openai:NAME."""
@@ -72,6 +74,11 @@ class LanguageConfig(Section):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
     batch_tokens: int = Field(1024, ge=64, description="token budget of an encoding batch")
     max_tokens: int = Field(32, ge=8, description="tokens kept of a query or a text")
+
+    @property
+    def served_model(self) -> str | None:
+        """The model's name on its server; None for a local model."""
+        return self.model.removeprefix(SERVED) if self.model.startswith(SERVED) else None
 
 
 class ProfileConfig(Section):

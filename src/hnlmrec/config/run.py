@@ -105,6 +105,11 @@ class RunConfig(Section):
             )
         return self
 
+    @property
+    def learns_from_profiles(self) -> bool:
+        """Whether fine-tuning reads the vectors of users' profiles as the server gives them."""
+        return self.language.served_model is not None and self.synthesis.user_states == "profile"
+
     @classmethod
     def from_dict(cls, tree: dict[str, Any], *, where: str = "configuration") -> Self:
         """Validate a tree; raise a ConfigError that names every wrong key."""

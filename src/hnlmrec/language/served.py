@@ -17,7 +17,6 @@ from hnlmrec.errors import ModelError
 from hnlmrec.language.extras import require
 from hnlmrec.language.protocol import Answer, Prompt
 
-PREFIX = "openai:"
 _TEXTS_A_REQUEST = 128
 _LONGEST_MESSAGE = 300
 _T = TypeVar("_T")

@@ -13,7 +13,7 @@ from hnlmrec.language.cache import AnswerCache, answer_key, default_path
 from hnlmrec.language.local import LocalLanguageModel
 from hnlmrec.language.locate import locate
 from hnlmrec.language.protocol import Answer, LanguageModel, Prompt
-from hnlmrec.language.served import PREFIX, ServedLanguageModel
+from hnlmrec.language.served import ServedLanguageModel
 
 
 @dataclass
@@ -54,8 +54,8 @@ class Writer:
         """The writer of ``model``, or of the configuration's when None."""
         config = config.model_copy(update={"model": model or config.model})
         cache = AnswerCache(config.answers or default_path())
-        if config.model.startswith(PREFIX):
-            name, server = config.model.removeprefix(PREFIX), config.server
+        if name := config.served_model:
+            server = config.server
             identity = f"{config.model} ({server.response_format}, {server.temperature})"
             return cls(identity, lambda: ServedLanguageModel(name, server), cache)
         identity = f"{config.model} ({_fingerprint(config)})"

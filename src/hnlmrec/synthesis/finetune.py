@@ -28,10 +28,10 @@ from hnlmrec.synthesis.pairs import PairSampler
 from hnlmrec.synthesis.query import QueryEncoder
 from hnlmrec.synthesis.states import (
     ITEM_STATES,
-    ITEM_VECTORS,
     USER_STATES,
+    Encoded,
     encode_all,
-    load_item_vectors,
+    unit_vectors,
     write_histories,
 )
 from hnlmrec.synthesis.supervision import Supervision
@@ -45,12 +45,16 @@ _DESCRIBED_PAIRS = 2048
 
 @dataclass(frozen=True, eq=False)
 class SynthesisInputs:
-    """What fine-tuning and synthesis read: training interactions, profiles, the CF model."""
+    """What fine-tuning and synthesis read: training interactions, profiles, the CF model.
+
+    ``encoded`` has the untuned states of all items, and of users where a server's are learned from.
+    """
 
     interactions: Interactions
     user_texts: Sequence[str]
     item_texts: Sequence[str]
     view: EmbeddingView
+    encoded: Encoded
     named: Named | None = None
 
 
@@ -94,16 +98,15 @@ def finetune(
     With ``transfer_from``, take what was taught elsewhere, and encode the users and items here.
     With a ``lesson``, the amortized head learns a teacher's answers too.
 
-    Writes ``adapter.safetensors``, the untuned states of items (the target space), in amortized
-    mode the tuned states of users and items, ``log.jsonl`` and ``report.json``. Interrupted, it
-    goes on from what is in ``folder``.
+    Writes ``adapter.safetensors``, in amortized mode the tuned states of users and items,
+    ``log.jsonl`` and ``report.json``. Interrupted, it goes on from what is in ``folder``.
     """
     report = FinetuneReport(phases={}, seconds={})
     meter = Meter()
-    centres, histories, tokens = _untuned_states(config, inputs, language, folder, seed, progress)
-    item_vectors = load_item_vectors(folder)
-    report.seconds["untuned states"] = meter.seconds()
-    report.tokens["untuned states"] = tokens
+    centres, histories, tokens = _untuned_centres(config, inputs, language, folder, seed)
+    item_vectors = unit_vectors(inputs.encoded.items)
+    report.seconds["untuned centres"] = meter.seconds()
+    report.tokens["untuned centres"] = tokens
 
     if lesson is not None:
         report.tokens["teacher"] = lesson.tokens
@@ -176,30 +179,29 @@ def describe(task: Task, inputs: SynthesisInputs, seed: int) -> TargetReport:
     )  # fmt: skip
 
 
-def _untuned_states(
+def _untuned_centres(
     config: SynthesisConfig,
     inputs: SynthesisInputs,
     language: LocalLanguageModel,
     folder: Path,
     seed: int,
-    progress: Progress | None,
 ) -> tuple[Tensor, VectorTable | None, int]:
-    """Write the states of bare item texts, and those of users where histories stand for them.
+    """The mean untuned states; where histories stand for users, write those.
+
+    Before tuning, a sample of profiles tells the users' mean: no pass over all of them is needed.
 
     Returns
     -------
     tuple[Tensor, VectorTable | None, int]
         Mean states of users and items ``[2, width]``, the histories, and the tokens read.
     """
+    items = inputs.encoded.items
+    if config.user_states == "history":
+        histories = write_histories(inputs.interactions.train, items, folder / USER_STATES)
+        return torch.stack([histories.mean(), items.mean()]), histories, 0
     generator = torch.Generator().manual_seed(seed)
     encoder = QueryEncoder(language, config.finetune, inputs.view.users.shape[1], generator)
-    items = encoder.segments("item", inputs.item_texts, None)
-    states = encode_all(encoder, items, folder / ITEM_VECTORS, "item texts", progress)
-    tokens = int(encoder.count(items).sum())
-    if config.user_states == "history":
-        histories = write_histories(inputs.interactions.train, states, folder / USER_STATES)
-        return torch.stack([histories.mean(), states.mean()]), histories, tokens
     some = torch.randperm(len(inputs.user_texts), generator=generator)[:_CENTRE_USERS].tolist()
     users = encoder.segments("user", [inputs.user_texts[user] for user in some], None)
-    tokens += int(encoder.count(users).sum())
-    return torch.stack([encoder.encode(users).mean(dim=0), states.mean()]), None, tokens
+    tokens = int(encoder.count(users).sum())
+    return torch.stack([encoder.encode(users).mean(dim=0), items.mean()]), None, tokens

@@ -2,57 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from hnlmrec.artifacts import write_atomically
 from hnlmrec.config import SynthesisConfig
 from hnlmrec.errors import ArtifactError, ConfigError
-from hnlmrec.language.served import ServedLanguageModel
 from hnlmrec.measure import Meter
 from hnlmrec.stage_names import FINETUNE
 from hnlmrec.synthesis.finetune import FinetuneReport, SynthesisInputs, describe, task_of
 from hnlmrec.synthesis.head import FusionHead, fuse
 from hnlmrec.synthesis.head_training import measure_head, train_head
 from hnlmrec.synthesis.model import FILE, head_tensors, load_head, read_adapter, write_adapter
-from hnlmrec.synthesis.query import PROMPTS
-from hnlmrec.synthesis.states import (
-    ITEM_STATES,
-    ITEM_VECTORS,
-    USER_STATES,
-    load_item_vectors,
-    write_histories,
-)
+from hnlmrec.synthesis.states import ITEM_STATES, USER_STATES, unit_vectors, write_histories
 from hnlmrec.synthesis.task import Progress
-from hnlmrec.synthesis.vectors import Shape, VectorTable
+from hnlmrec.synthesis.vectors import VectorTable
 
-_CHUNK = 1024
-# a bound on what a token stands for: the server's own are not known here
-_LETTERS_A_TOKEN = 6
+_CHUNK = 65_536
 
 
 def finetune_served(
     config: SynthesisConfig,
     inputs: SynthesisInputs,
-    language: ServedLanguageModel,
-    max_tokens: int,
+    model: str,
     folder: Path,
     seed: int,
     progress: Progress | None = None,
 ) -> FinetuneReport:
     """Train the amortized head on a server's embeddings of items and users.
 
-    CF embeddings reach the head, where ``collaborative`` is not ``none``, and never the server.
-    Writes what `finetune` writes; interrupted, it asks for no embedding twice.
+    CF embeddings reach the head, where ``collaborative`` is not ``none``, and never the server,
+    which is not asked for anything here. Writes what `finetune` writes.
 
     Parameters
     ----------
-    max_tokens
-        Texts are cut to about so many tokens, at six letters each.
+    model
+        The model's name on the server.
 
     Raises
     ------
@@ -63,20 +51,14 @@ def finetune_served(
     """
     _check(config)
     report, meter = FinetuneReport(phases={}, seconds={}), Meter()
-    cut = max_tokens * _LETTERS_A_TOKEN
-    encode = partial(_encode, language, cut=cut, progress=progress)
-    items = encode("item", inputs.item_texts, folder / ITEM_VECTORS)
     # nothing tunes the model: what the head reads is the target space
-    states = VectorTable.create(folder / ITEM_STATES, items.shape)
-    states.write(states.missing(), items.read(states.missing())[0])
+    items = _copy(inputs.encoded.items, folder / ITEM_STATES)
     if config.user_states == "history":
         users = write_histories(inputs.interactions.train, items, folder / USER_STATES)
     else:
-        users = encode("user", inputs.user_texts, folder / USER_STATES)
-    report.seconds["embeddings"] = meter.seconds()
-
-    meter = Meter()
-    item_vectors, centres = load_item_vectors(folder), torch.stack([users.mean(), items.mean()])
+        assert inputs.encoded.users is not None
+        users = _copy(inputs.encoded.users, folder / USER_STATES)
+    item_vectors, centres = unit_vectors(items), torch.stack([users.mean(), items.mean()])
     task = task_of(config, inputs, item_vectors, folder, seed)
     report.targets = describe(task, inputs, seed)
     collaborative = config.finetune.collaborative != "none"
@@ -85,14 +67,14 @@ def finetune_served(
         "mode": config.mode,
         "user_states": config.user_states,
         "collaborative": config.finetune.collaborative,
-        "served": language.model,
+        "served": model,
         "width": items.width,
         "dim": dim,
     }
     head = _head(config, form, items.width, dim, seed)
 
     def fused(of_users: Tensor, of_items: Tensor) -> Tensor:
-        read = (users.read(of_users.numpy())[0], states.read(of_items.numpy())[0])
+        read = (users.read(of_users.numpy())[0], items.read(of_items.numpy())[0])
         embeddings = (inputs.view.users[of_users], inputs.view.items[of_items])
         return fuse(head, read, embeddings, centres, collaborative=collaborative)
 
@@ -127,27 +109,12 @@ def _check(config: SynthesisConfig) -> None:
             )
 
 
-def _encode(
-    language: ServedLanguageModel,
-    kind: str,
-    texts: Sequence[str],
-    path: Path,
-    *,
-    cut: int,
-    progress: Progress | None,
-) -> VectorTable:
-    """Write the server's embeddings of texts into a table; rows that are written are kept."""
-    table = VectorTable.create(path, Shape(len(texts), language.width))
-    todo = table.missing()
-    for start in range(0, len(todo), _CHUNK):
-        rows = todo[start : start + _CHUNK]
-        some = [PROMPTS[kind].format(texts[row])[:cut] for row in rows]
-        table.write(rows, language.encode(some))
-        if progress:
-            progress(
-                f"embedding {kind} texts", len(texts) - len(todo) + start + len(rows), len(texts)
-            )
-    return table
+def _copy(table: VectorTable, path: Path) -> VectorTable:
+    """Write a table again, where negatives are computed from."""
+    copy = VectorTable.create(path, table.shape)
+    for rows in np.array_split(copy.missing(), max(1, len(table) // _CHUNK)):
+        copy.write(rows, table.read(rows)[0])
+    return copy
 
 
 def _head(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,26 +18,43 @@ from hnlmrec.synthesis.query import QueryEncoder, Segments
 from hnlmrec.synthesis.task import Progress
 from hnlmrec.synthesis.vectors import Shape, VectorTable
 
-ITEM_VECTORS, USER_STATES, ITEM_STATES = "untuned_items", "user_states", "item_states"
+UNTUNED, USER_STATES, ITEM_STATES = "untuned", "user_states", "item_states"
 _CHUNK, _USERS = 256, 8192
 
 
-def load_item_vectors(folder: Path) -> Tensor:
-    """Target space, float32 ``[n_items, width]``: item states less their mean, at unit length.
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """States of bare texts by the untuned language model, as `hnlmrec.synthesis.encode` wrote them.
 
-    The states of all texts share a large common part; without it, cosines tell items apart.
+    Parameters
+    ----------
+    items
+        Of all items.
+    users
+        Of all users' profiles; None where nobody reads them.
     """
-    states = _item_table(folder).read_all()
+
+    items: VectorTable
+    users: VectorTable | None = None
+
+    @classmethod
+    def open(cls, items: Path, users: Path | None = None) -> Self:
+        """Read the folders of both; an ArtifactError when what is wanted is absent or damaged."""
+        return cls(load_untuned(items), None if users is None else load_untuned(users))
+
+
+def load_untuned(folder: Path) -> VectorTable:
+    """The states in a folder of the stage `encode`."""
+    return VectorTable.open(folder / UNTUNED, mend="run `hnlmrec encode`")
+
+
+def unit_vectors(table: VectorTable) -> Tensor:
+    """States less their mean, at unit length, float32 ``[n, width]``; of items, the target space.
+
+    The states of all texts share a large common part; without it, cosines tell texts apart.
+    """
+    states = table.read_all()
     return F.normalize(states - states.mean(dim=0), dim=1)
-
-
-def load_item_centre(folder: Path) -> Tensor:
-    """What `load_item_vectors` takes off the states, float32 ``[width]``."""
-    return _item_table(folder).mean()
-
-
-def _item_table(folder: Path) -> VectorTable:
-    return VectorTable.open(folder / ITEM_VECTORS, mend="run `hnlmrec finetune`")
 
 
 def bare_encoder(language: LocalLanguageModel, config: FinetuneConfig) -> QueryEncoder:

@@ -14,7 +14,7 @@ from hnlmrec.language.local import LocalLanguageModel
 from hnlmrec.synthesis.finetune import SynthesisInputs
 from hnlmrec.synthesis.live import LiveNegatives
 from hnlmrec.synthesis.model import HardNegativeModel
-from hnlmrec.synthesis.states import load_item_vectors
+from hnlmrec.synthesis.states import unit_vectors
 from hnlmrec.synthesis.store import NegativeStore
 from hnlmrec.synthesis.task import Progress
 
@@ -61,7 +61,7 @@ def synthesize(
     folder
         Receives the store and ``report.json``.
     """
-    item_vectors = load_item_vectors(finetuned)
+    item_vectors = unit_vectors(inputs.encoded.items)
     width = item_vectors.shape[1]
     model = None
     if config.mode == "pairwise":
