@@ -34,10 +34,11 @@ class SplitConfig(Section):
 class DataConfig(Section):
     """Where interactions and item texts come from, and what is kept of them."""
 
-    reader: Literal["table", "recbole", "movielens", "amazon"] = Field(
+    reader: Literal["table", "recbole", "movielens", "amazon", "yelp"] = Field(
         "recbole",
         description="table: CSV/TSV/Parquet and JSONL item text; recbole: .inter and .item files; "
-        "movielens: ratings.csv and movies.csv; amazon: raw reviews and metadata, JSON lines",
+        "movielens: ratings.csv and movies.csv; amazon: raw reviews and metadata of 2014, 2018 or "
+        "2023, JSON lines; yelp: reviews and businesses of the Yelp Open Dataset, JSON lines",
     )
     path: str = Field(
         "embedded:ml-100k",

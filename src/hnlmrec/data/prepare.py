@@ -13,7 +13,7 @@ from hnlmrec.config import DataConfig
 from hnlmrec.data.embedded import locate
 from hnlmrec.data.filtering import Step, filter_interactions, index_ids
 from hnlmrec.data.interactions import SPLITS, TEXT_FIELDS, Interactions, ItemTexts, Split
-from hnlmrec.data.readers import READERS
+from hnlmrec.data.readers import READERS, ReviewTexts
 from hnlmrec.data.splitting import DROPPED, TRAIN, split
 
 
@@ -104,7 +104,7 @@ def prepare(config: DataConfig, folder: Path) -> PrepareReport:
         user_ids, item_ids, users, items, kept["split"].to_numpy()
     )
     texts = _texts_of(item_ids, raw.items)
-    reviews = _training_reviews(kept.with_columns(user=users, item=items))
+    reviews = _training_reviews(kept.with_columns(user=users, item=items), raw.reviews)
 
     counts = {part: interactions.part(part).nnz for part in SPLITS}
     report = PrepareReport(
@@ -151,9 +151,12 @@ def _count_empty(texts: ItemTexts) -> int:
     return texts.frame.filter(pl.all_horizontal(pl.col(TEXT_FIELDS) == "")).height
 
 
-def _training_reviews(frame: pl.DataFrame) -> pl.DataFrame:
-    trained = (pl.col("split") == TRAIN) & (pl.col("review") != "")
-    return frame.filter(trained).select("user", "item", "review").sort("user", "item")
+def _training_reviews(frame: pl.DataFrame, texts: ReviewTexts | None) -> pl.DataFrame:
+    if texts is None:
+        return pl.DataFrame()
+    trained = frame.filter(pl.col("split") == TRAIN)
+    reviewed = trained.select("user", "item", review=texts(trained["row"]))
+    return reviewed.filter(pl.col("review") != "").sort("user", "item")
 
 
 def _notes_on(interactions: Interactions, counts: dict[Split, int]) -> list[str]:
