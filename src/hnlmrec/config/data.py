@@ -31,6 +31,15 @@ class SplitConfig(Section):
         return self
 
 
+class ExpectedConfig(Section):
+    """What a preparation should find, to be printed beside what it found."""
+
+    users: int | None = Field(None, ge=1, description="number of users")
+    items: int | None = Field(None, ge=1, description="number of items")
+    interactions: int | None = Field(None, ge=1, description="number of interactions")
+    source: str = Field("data.expected", description="who says so")
+
+
 class DataConfig(Section):
     """Where interactions and item texts come from, and what is kept of them."""
 
@@ -59,3 +68,8 @@ class DataConfig(Section):
     until: date | None = Field(None, description="last day kept (UTC), inclusive")
     core: int = Field(5, ge=1, description="k of the iterative k-core of users and items")
     split: SplitConfig = SplitConfig()
+    expected: ExpectedConfig | None = Field(
+        None,
+        description="users, items, interactions and source: numbers to print beside those that are "
+        "found, of a paper for instance; decides nothing",
+    )

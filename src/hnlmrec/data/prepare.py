@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import polars as pl
@@ -48,6 +49,12 @@ class PrepareReport(BaseModel):
     items_without_text: int
     reviews: int
     notes: list[str]
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read the ``report.json`` that `prepare` wrote."""
+        with reading("the report", folder, "hnlmrec prepare"):
+            return cls.model_validate_json((folder / "report.json").read_bytes())
 
     def lines(self) -> list[str]:
         """Say it in lines to print."""
