@@ -61,6 +61,17 @@ def test_init_writes_a_config_and_never_over_a_file(tmp_path: Path) -> None:
     assert isinstance(result.exception, ConfigError)
 
 
+def test_init_writes_the_data_of_the_paper_with_or_without_its_recipe(tmp_path: Path) -> None:
+    configs = []
+    for number, options in enumerate(([], ["--data-only"])):
+        path = tmp_path / f"{number}.yaml"
+        result = CliRunner().invoke(app, ["init", str(path), "--preset", "paper-cds", *options])
+        assert result.exit_code == 0, result.output
+        configs.append(RunConfig.from_yaml(path))
+    assert configs[0].data == configs[1].data
+    assert (configs[0].synthesis.mode, configs[1].models) == ("pairwise", RunConfig().models)
+
+
 def test_set_changes_keys_and_run_names_the_folder(config: Path, tmp_path: Path) -> None:
     changes = ["training.lr=0.25", "seeds=[1, 2]", "models.dns.sampler.top=2"]
     loaded = load_config(config, tmp_path / "other", changes)

@@ -19,7 +19,7 @@ from hnlmrec.cli import app
 from hnlmrec.config import RunConfig
 from hnlmrec.config.presets import preset
 from hnlmrec.errors import ArtifactError, ConfigError
-from hnlmrec.pipeline import Pipeline
+from hnlmrec.pipeline import Pipeline, plan
 from hnlmrec.profiles.wording import Wording
 from hnlmrec.reporting import Reporter
 from hnlmrec.studies.examples import examples
@@ -401,3 +401,44 @@ def test_a_run_of_id_based_models_loads_no_language_package(
         "assert not loaded, loaded\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_expected_counts_are_printed_each_time_and_redo_nothing(tmp_path: Path) -> None:
+    data = write_files(tmp_path / "data")
+    models = {"dns": {"sampler": {"name": "dns"}}}
+    tree = small_tree(data, Path("none"), tmp_path / "run", models=models)
+
+    def run_expecting(expected: dict[str, int | str] | None) -> str:
+        section = {**tree["data"], "expected": expected}
+        return _run(RunConfig.from_dict({**tree, "data": section}), update=True)
+
+    assert "expected" not in run_expecting(None)
+    for users in (N_USERS, 2 * N_USERS):
+        printed = run_expecting({"users": users, "source": "a paper"})
+        assert ">" not in printed
+        lines = printed.splitlines()
+        at = lines.index("= prepare: up to date")
+        assert lines[at + 1].strip() == "beside the numbers of a paper:"
+        assert f"{N_USERS} found, {users} expected" in lines[at + 2]
+        assert ("off by more than 1%" in lines[at + 3]) == (users != N_USERS)
+    assert "expected" not in run_expecting(None)
+
+
+def test_what_is_expected_is_not_in_the_key_of_prepared_data(small_data: Path) -> None:
+    config = RunConfig.from_dict({"data": {"reader": "table", "path": str(small_data)}})
+    # a key more here prepares every data set again
+    section = {
+        "reader": "table",
+        "path": str(small_data),
+        "interactions": None,
+        "items": None,
+        "columns": {},
+        "min_rating": 4.0,
+        "since": None,
+        "until": None,
+        "core": 5,
+        "split": {"method": "ratio", "valid": 0.1, "test": 0.1, "seed": 0, "train_share": 1.0},
+    }
+    found = dict(plan(config)["prepare"].section)
+    assert [name for name, _, _ in found.pop("files")] == ["interactions.csv", "items.jsonl"]
+    assert found == section

@@ -62,13 +62,24 @@ SeedOption = Annotated[int | None, typer.Option("--seed", help="Only this seed; 
 def init(
     path: Annotated[Path, typer.Argument(help="File to write.")] = Path("hnlmrec.yaml"),
     preset: Annotated[
-        str, typer.Option(help="demo: every key explained; paper: the paper's own recipe.")
+        str,
+        typer.Option(
+            help="demo: every key explained; paper: the paper's own recipe; paper-toys, paper-cds, "
+            "paper-yelp, paper-electronics: that recipe with the filters of each of its data sets, "
+            "whose files you download, and the counts that they should give."
+        ),
     ] = "demo",
+    data_only: Annotated[
+        bool,
+        typer.Option(
+            "--data-only", help="Of a preset of the paper only the data, with our defaults."
+        ),
+    ] = False,
 ) -> None:
     """Write a configuration to start from."""
     from hnlmrec.config.presets import preset as text_of
 
-    text = text_of(preset)
+    text = text_of(preset, data_only=data_only)
     if path.exists():
         raise ConfigError("the file exists already", where=str(path), mend="name another file")
     path.parent.mkdir(parents=True, exist_ok=True)

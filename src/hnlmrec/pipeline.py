@@ -35,6 +35,7 @@ from hnlmrec.stage_names import (
 from hnlmrec.stages import (
     Context,
     adapter_file,
+    check_counts,
     compare_stage,
     encode_stage,
     evaluate_stage,
@@ -80,12 +81,15 @@ class Stage:
         The part of the configuration that decides what it writes.
     write
         Writes into a folder and gives the lines to print.
+    remarks
+        Gives lines to print whenever the stage is whole, up to date or just written.
     """
 
     name: str
     needs: tuple[str, ...]
     section: dict[str, Any]
     write: Callable[[Context, Path], list[str]]
+    remarks: Callable[[Context], list[str]] = lambda context: []
 
 
 def plan(config: RunConfig) -> dict[str, Stage]:
@@ -94,6 +98,8 @@ def plan(config: RunConfig) -> dict[str, Stage]:
     # where a server is and how patiently it is asked changes no answer
     language = {k: v for k, v in tree["language"].items() if k not in ("server", "answers")}
     learned = {k: v for k, v in tree["synthesis"].items() if k not in _NOT_LEARNED}
+    # what data should hold does not change what they hold
+    data = {k: v for k, v in tree["data"].items() if k != "expected"}
     by_name = (NAME,) if config.synthesis.supervision.strategy == "route_a" else ()
     route_a = config.synthesis.route_a
     encoding = {"language": language, "pooling": config.synthesis.finetune.pooling}
@@ -101,7 +107,13 @@ def plan(config: RunConfig) -> dict[str, Stage]:
         encoding = {key: language[key] for key in ("model", "max_tokens")}
     users = (ENCODE_USERS,) if config.learns_from_profiles else ()
     stages = [
-        Stage(PREPARE, (), {**tree["data"], "files": source_files(config.data)}, prepare_stage),
+        Stage(
+            PREPARE,
+            (),
+            {**data, "files": source_files(config.data)},
+            prepare_stage,
+            check_counts,
+        ),
         Stage(
             PROFILE,
             (PREPARE,),
@@ -270,7 +282,12 @@ class Pipeline:
         key = self.key(stage.name)
         if self.folder.up_to_date(stage.name, key):
             self.reporter.skip(stage.name)
-            return
+        else:
+            self._write_stage(stage, key)
+        for line in stage.remarks(self.context):
+            self.reporter.line(f"    {line}")
+
+    def _write_stage(self, stage: Stage, key: str) -> None:
         set_up_process(self.config.threads)
         with (
             self.reporter.stage(stage.name) as lines,

@@ -170,6 +170,17 @@ def prepare_stage(context: Context, folder: Path) -> list[str]:
     return prepare(context.config.data, folder).lines()
 
 
+def check_counts(context: Context) -> list[str]:
+    """Put what was prepared beside what the configuration expects, if it does."""
+    expected = context.config.data.expected
+    if expected is None:
+        return []
+    from hnlmrec.data.expected import compare_counts
+    from hnlmrec.data.prepare import PrepareReport
+
+    return compare_counts(PrepareReport.load(context.run.stage(PREPARE)), expected)
+
+
 def profile_stage(context: Context, folder: Path) -> list[str]:
     """Write profiles of users and items from training interactions."""
     from hnlmrec.data.prepare import load_reviews

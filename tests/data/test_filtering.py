@@ -17,7 +17,7 @@ from hnlmrec.errors import DataError
 
 
 def raw(rows, clock="seconds") -> RawData:
-    frame = pl.DataFrame([(*row, None) for row in rows], schema=INTERACTION_SCHEMA, orient="row")
+    frame = pl.DataFrame(rows, schema=INTERACTION_SCHEMA, orient="row")
     return RawData(interactions=frame, items=no_items(), clock=clock)
 
 

@@ -31,8 +31,8 @@ def test_csv_with_ratings_and_times(tmp_path):
     (tmp_path / "interactions.csv").write_text(CSV)
     raw = read(tmp_path)
     assert raw.interactions.rows() == [
-        ("u1", "i1", 4.5, 100, None),
-        ("u2", "i1", None, None, None),
+        ("u1", "i1", 4.5, 100),
+        ("u2", "i1", None, None),
     ]
     assert raw.clock == "seconds"
     assert raw.items.height == 0
@@ -70,7 +70,7 @@ def test_parquet_dates_become_seconds(tmp_path):
     pl.DataFrame(
         {"user_id": [1], "item_id": [2], "timestamp": [datetime(2020, 1, 1)]}
     ).write_parquet(tmp_path / "interactions.parquet")
-    assert read(tmp_path).interactions.row(0) == ("1", "2", None, 1577836800, None)
+    assert read(tmp_path).interactions.row(0) == ("1", "2", None, 1577836800)
 
 
 def test_named_columns_and_files(tmp_path):

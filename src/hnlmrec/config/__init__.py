@@ -3,7 +3,7 @@
 Every section is frozen and forbids unknown keys.
 """
 
-from hnlmrec.config.data import DataConfig, SplitConfig
+from hnlmrec.config.data import DataConfig, ExpectedConfig, SplitConfig
 from hnlmrec.config.language import (
     FinetuneConfig,
     LanguageConfig,
@@ -32,6 +32,7 @@ __all__ = [
     "DataConfig",
     "DnsConfig",
     "EvaluationConfig",
+    "ExpectedConfig",
     "FinetuneConfig",
     "LanguageConfig",
     "LossConfig",

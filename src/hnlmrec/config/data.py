@@ -38,13 +38,23 @@ class SplitConfig(Section):
         return self
 
 
+class ExpectedConfig(Section):
+    """What a preparation should find, to be printed beside what it found."""
+
+    users: int | None = Field(None, ge=1, description="number of users")
+    items: int | None = Field(None, ge=1, description="number of items")
+    interactions: int | None = Field(None, ge=1, description="number of interactions")
+    source: str = Field("data.expected", description="who says so")
+
+
 class DataConfig(Section):
     """Where interactions and item texts come from, and what is kept of them."""
 
-    reader: Literal["table", "recbole", "movielens", "amazon"] = Field(
+    reader: Literal["table", "recbole", "movielens", "amazon", "yelp"] = Field(
         "recbole",
         description="table: CSV/TSV/Parquet and JSONL item text; recbole: .inter and .item files; "
-        "movielens: ratings.csv and movies.csv; amazon: raw reviews and metadata, JSON lines",
+        "movielens: ratings.csv and movies.csv; amazon: raw reviews and metadata of 2014, 2018 or "
+        "2023, JSON lines; yelp: reviews and businesses of the Yelp Open Dataset, JSON lines",
     )
     path: str = Field(
         "embedded:ml-100k",
@@ -65,3 +75,8 @@ class DataConfig(Section):
     until: date | None = Field(None, description="last day kept (UTC), inclusive")
     core: int = Field(5, ge=1, description="k of the iterative k-core of users and items")
     split: SplitConfig = SplitConfig()
+    expected: ExpectedConfig | None = Field(
+        None,
+        description="users, items, interactions and source: numbers to print beside those that are "
+        "found, of a paper for instance; decides nothing",
+    )

@@ -53,7 +53,8 @@ def filter_interactions(
     Returns
     -------
     interactions
-        The rows kept, in file order; every pair of user and item once.
+        The rows kept, in file order; every pair of user and item once. ``row`` numbers them from 0
+        as they were in ``raw``.
     steps
         ``read`` and one record a filter.
     notes
@@ -64,7 +65,7 @@ def filter_interactions(
     DataError
         When nothing is left, or a date window meets data without times.
     """
-    frame = raw.interactions
+    frame = raw.interactions.with_row_index("row")
     if frame.is_empty():
         raise DataError("the file holds no interaction", where=config.path)
     steps, notes = [Step.between("read", frame, frame)], []
@@ -119,11 +120,11 @@ def _midnight(day: date) -> int:
 def drop_repeats(frame: pl.DataFrame) -> pl.DataFrame:
     """Keep the earliest row of each pair of user and item; ties go by the order of rows."""
     return (
-        frame.with_row_index("row")
-        .sort("timestamp", "row", nulls_last=True)
+        frame.with_row_index("order")
+        .sort("timestamp", "order", nulls_last=True)
         .unique(["user_id", "item_id"], keep="first")
-        .sort("row")
-        .drop("row")
+        .sort("order")
+        .drop("order")
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import polars as pl
@@ -13,7 +14,7 @@ from hnlmrec.config import DataConfig
 from hnlmrec.data.embedded import locate
 from hnlmrec.data.filtering import Step, filter_interactions, index_ids
 from hnlmrec.data.interactions import SPLITS, TEXT_FIELDS, Interactions, ItemTexts, Split
-from hnlmrec.data.readers import READERS
+from hnlmrec.data.readers import READERS, ReviewTexts
 from hnlmrec.data.splitting import DROPPED, TRAIN, split, thinned
 
 
@@ -48,6 +49,12 @@ class PrepareReport(BaseModel):
     items_without_text: int
     reviews: int
     notes: list[str]
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read the ``report.json`` that `prepare` wrote."""
+        with reading("the report", folder, "hnlmrec prepare"):
+            return cls.model_validate_json((folder / "report.json").read_bytes())
 
     def lines(self) -> list[str]:
         """Say it in lines to print."""
@@ -110,7 +117,7 @@ def prepare(config: DataConfig, folder: Path) -> PrepareReport:
         user_ids, item_ids, *(kept[name].to_numpy() for name in ("user", "item", "split"))
     )
     texts = _texts_of(item_ids, raw.items)
-    reviews = _training_reviews(kept)
+    reviews = _training_reviews(kept, raw.reviews)
 
     counts = {part: interactions.part(part).nnz for part in SPLITS}
     report = PrepareReport(
@@ -157,9 +164,12 @@ def _count_empty(texts: ItemTexts) -> int:
     return texts.frame.filter(pl.all_horizontal(pl.col(TEXT_FIELDS) == "")).height
 
 
-def _training_reviews(frame: pl.DataFrame) -> pl.DataFrame:
-    trained = (pl.col("split") == TRAIN) & (pl.col("review") != "")
-    return frame.filter(trained).select("user", "item", "review").sort("user", "item")
+def _training_reviews(frame: pl.DataFrame, texts: ReviewTexts | None) -> pl.DataFrame:
+    if texts is None:
+        return pl.DataFrame()
+    trained = frame.filter(pl.col("split") == TRAIN)
+    reviewed = trained.select("user", "item", review=texts(trained["row"]))
+    return reviewed.filter(pl.col("review") != "").sort("user", "item")
 
 
 def _notes_on(interactions: Interactions, counts: dict[Split, int]) -> list[str]:

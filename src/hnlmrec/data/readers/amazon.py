@@ -1,67 +1,119 @@
-"""Raw Amazon reviews and metadata of 2014 and 2018: JSON lines."""
+"""Raw Amazon reviews and metadata of 2014, 2018 and 2023: JSON lines."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import polars as pl
 
 from hnlmrec.config import DataConfig
 from hnlmrec.data.readers.columns import column_names
 from hnlmrec.data.readers.files import find_file, read_json_lines
-from hnlmrec.data.readers.protocol import INTERACTION_SCHEMA, Clock, RawData
-from hnlmrec.data.readers.texts import collect_items, plain_text, record_id
-from hnlmrec.errors import DataError
+from hnlmrec.data.readers.protocol import RawData
+from hnlmrec.data.readers.reviews import number, read_reviews, review_texts
+from hnlmrec.data.readers.texts import collect_items
 
-_NAMES = {"user": "reviewerID", "item": "asin", "rating": "overall", "timestamp": "unixReviewTime"}
-_ENDINGS = (".json", ".json.gz")
+_ENDINGS = (".json", ".json.gz", ".jsonl", ".jsonl.gz")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Edition:
+    """How a release of the files names things.
+
+    Parameters
+    ----------
+    names
+        Field to key of a review.
+    texts
+        Keys of a review's text.
+    per_second
+        Units of the time in a second.
+    item
+        Gives a record of the metadata the keys that every reader uses.
+    """
+
+    names: Mapping[str, str]
+    texts: tuple[str, ...]
+    per_second: int
+    item: Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def read(config: DataConfig, folder: Path) -> RawData:
     """Read reviews and the metadata of the reviewed items, each plain or gzip.
 
-    Files are found as ``Toys_and_Games_5.json.gz`` (2018) or ``reviews_Toys_and_Games_5.json.gz``
-    (2014), and ``meta_Toys_and_Games.json.gz``. A review's text is its summary and its body.
+    Files are found as ``Electronics.jsonl.gz`` (2023), ``Toys_and_Games_5.json.gz`` (2018) or
+    ``reviews_Toys_and_Games_5.json.gz`` (2014), and ``meta_Toys_and_Games.json.gz``. The first
+    review tells the edition: only those of 2023 have a ``parent_asin``, which is the item there.
     """
-    names = column_names(_NAMES, config)
     patterns = tuple(start + ending for start in ("reviews_*", "[A-Z]*") for ending in _ENDINGS)
-    interactions = _read_reviews(
-        find_file(folder, config.interactions, patterns, "interactions"), names
-    )
-    clock: Clock = "seconds" if interactions["timestamp"].count() else "none"
+    path = find_file(folder, config.interactions, patterns, "interactions")
+    edition = _edition_of(path)
+    names = column_names(edition.names, config)
 
+    def seconds(record: Mapping[str, Any], key: str, place: str) -> int | None:
+        time = number(record, key, place)
+        return None if time is None else int(time // edition.per_second)
+
+    interactions, clock = read_reviews(path, names, seconds)
     patterns = tuple(f"meta_*{ending}" for ending in _ENDINGS)
-    metadata = _metadata(find_file(folder, config.items, patterns, "items"))
+    metadata = _metadata(find_file(folder, config.items, patterns, "items"), edition)
     items, notes = collect_items(metadata, names["item"], set(interactions["item_id"]))
-    return RawData(interactions=interactions, items=items, clock=clock, notes=tuple(notes))
+    return RawData(
+        interactions=interactions,
+        items=items,
+        clock=clock,
+        reviews=review_texts(path, edition.texts),
+        notes=tuple(notes),
+    )
 
 
-def _read_reviews(path: Path, names: dict[str, str]) -> pl.DataFrame:
-    columns: dict[str, list[Any]] = {name: [] for name in INTERACTION_SCHEMA}
-    for place, record in read_json_lines(path):
-        columns["user_id"].append(record_id(record, names["user"], place))
-        columns["item_id"].append(record_id(record, names["item"], place))
-        columns["rating"].append(_number(record, names["rating"], place))
-        columns["timestamp"].append(_number(record, names["timestamp"], place))
-        columns["review"].append(f"{record.get('summary') or ''} {record.get('reviewText') or ''}")
-    frame = pl.DataFrame(columns, schema_overrides={**INTERACTION_SCHEMA, "timestamp": pl.Float64})
-    return frame.cast(INTERACTION_SCHEMA).with_columns(review=plain_text("review"))
+def _edition_of(path: Path) -> _Edition:
+    _, first = next(read_json_lines(path), ("", {}))
+    return _2023 if "parent_asin" in first else _2018
 
 
-def _metadata(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _metadata(path: Path, edition: _Edition) -> Iterator[tuple[str, dict[str, Any]]]:
     for place, record in read_json_lines(path, loose=True):
-        # 2018 renamed categories to category
-        record.setdefault("categories", record.get("category"))
-        yield place, record
+        yield place, edition.item(record)
 
 
-def _number(record: dict[str, Any], key: str, place: str) -> float | None:
-    value = record.get(key)
-    if value is None:
-        return None
-    # beyond 2**53 a float no longer tells integers apart; NaN fails the comparison too
-    if not isinstance(value, int | float) or not abs(value) < 2**53:
-        raise DataError(f"{value!r} is not a number", where=f"{place}, column {key}")
-    return float(value)
+def _item_of_2018(record: dict[str, Any]) -> dict[str, Any]:
+    # 2018 renamed categories to category
+    return {"categories": record.get("category"), **record}
+
+
+def _item_of_2023(record: dict[str, Any]) -> dict[str, Any]:
+    details = record.get("details")
+    named = details.get("Brand") if isinstance(details, dict) else None
+    return {
+        **record,
+        "brand": record.get("store") or named,
+        "categories": record.get("categories") or record.get("main_category"),
+        # often one of them is empty
+        "description": [record.get("description"), record.get("features")],
+    }
+
+
+_2018 = _Edition(
+    names={
+        "user": "reviewerID",
+        "item": "asin",
+        "rating": "overall",
+        "timestamp": "unixReviewTime",
+    },
+    texts=("summary", "reviewText"),
+    per_second=1,
+    item=_item_of_2018,
+)
+_2023 = _Edition(
+    names={
+        "user": "user_id",
+        "item": "parent_asin",
+        "rating": "rating",
+        "timestamp": "timestamp",
+    },
+    texts=("title", "text"),
+    per_second=1000,
+    item=_item_of_2023,
+)

@@ -62,7 +62,6 @@ def typed_interactions(
     ).with_columns(
         rating=_numbers(columns.get("rating", empty), pl.Float64, frame, path),
         timestamp=_numbers(time, pl.Int64, frame, path),
-        review=empty,
     )
     clock: Clock = "none"
     if typed["timestamp"].count():

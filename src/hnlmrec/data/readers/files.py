@@ -6,7 +6,7 @@ import ast
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TextIO, cast
@@ -90,14 +90,26 @@ def read_json_lines(path: Path, *, loose: bool = False) -> Iterator[tuple[str, d
     With ``loose``, a line may also be a Python literal, as in the 2014 Amazon metadata.
     """
     with _reading(path), _open_text(path) as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
+        for number, line in _filled_lines(file):
             place = f"{path}, line {number}"
-            record = _parse(line, place, loose)
-            if not isinstance(record, dict):
-                raise DataError(f"expected a JSON object, found {line.strip()[:40]!r}", where=place)
-            yield place, record
+            yield place, _record(line, place, loose)
+
+
+def pick_json_lines(path: Path, rows: Iterable[int]) -> Iterator[dict[str, Any]]:
+    """Yield of what `read_json_lines` yields the objects of some rows, without parsing the others.
+
+    Parameters
+    ----------
+    path
+        A file that was read whole before.
+    rows
+        Numbers from 0, ascending, none twice.
+    """
+    with _reading(path), _open_text(path) as file:
+        lines = enumerate(_filled_lines(file))
+        for row in rows:
+            number, line = next(numbered for at, numbered in lines if at == row)
+            yield _record(line, f"{path}, line {number}", loose=False)
 
 
 def missing_column(name: str, found: list[str], where: str) -> DataError:
@@ -114,6 +126,18 @@ def _open_text(path: Path) -> TextIO:
     if path.suffix == ".gz":
         return cast(TextIO, gzip.open(path, "rt", encoding="utf-8-sig"))
     return path.open(encoding="utf-8-sig")
+
+
+def _filled_lines(file: TextIO) -> Iterator[tuple[int, str]]:
+    """Number lines from 1 and skip blank ones."""
+    return ((number, line) for number, line in enumerate(file, start=1) if line.strip())
+
+
+def _record(line: str, place: str, loose: bool) -> dict[str, Any]:
+    record = _parse(line, place, loose)
+    if not isinstance(record, dict):
+        raise DataError(f"expected a JSON object, found {line.strip()[:40]!r}", where=place)
+    return record
 
 
 def _parse(line: str, place: str, loose: bool) -> object:
