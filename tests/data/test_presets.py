@@ -106,15 +106,20 @@ def events(name: str) -> list[Event]:
         for u in range(SIDE)
         for i in range(SIDE)
     ]
-    # of each, one too few for the 10-core without the one that is dropped
+    # items that the 10-core would keep, if the filters before it let them pass
     dropped = [
-        ("u0", "early", 5.0, first - 1, ""),
-        ("u0", "late", 5.0, past, ""),
-        ("u0", "disliked", least - 1, first, ""),
-        ("u0", "i0", 5.0, first + 5, "again"),
+        (f"u{u}", item, rating, time, "")
+        for u in range(SIDE)
+        for item, rating, time in (
+            ("early", 5.0, first - 1),
+            ("late", 5.0, past),
+            ("disliked", least - 1, first),
+        )
     ]
-    nine = [("nine", f"i{i}", 5.0, first + 9, "") for i in range(9)]
-    return [*dropped, *block, *nine]
+    again = ("u0", "i0", 5.0, first + 5, "again")
+    few = [("once", "i0", 5.0, first, "")]
+    few += [("nine", f"i{i}", 5.0, first + 9, "") for i in range(9)]
+    return [*dropped, again, *block, *few]
 
 
 @pytest.fixture
@@ -143,10 +148,10 @@ def test_files_are_filtered_and_counted(tree: Record, name: str) -> None:
     data = Interactions.load(folder)
     block = {f"u{n}" for n in range(SIDE)}, {f"i{n}" for n in range(SIDE)}
     cored = tree["data"]["core"] == 10
-    assert set(data.user_ids) == (block[0] if cored else block[0] | {"nine"})
+    assert set(data.user_ids) == (block[0] if cored else block[0] | {"nine", "once"})
     assert set(data.item_ids) == block[1]
     n = sum(data.part(part).nnz for part in ("train", "valid", "test"))
-    assert n == SIDE**2 + (0 if cored else 9)
+    assert n == SIDE**2 + (0 if cored else 10)
     assert ItemTexts.load(folder).titles() == ["A thing"] * SIDE
     assert set(ItemTexts.load(folder).frame["description"]) == {"Of use."}
 
@@ -168,7 +173,9 @@ def test_profiles_get_the_reviews_of_training_pairs(tree: Record) -> None:
     found = {
         (data.user_ids[user], data.item_ids[item]): text for user, item, text in reviews.rows()
     }
-    expected = {pair: f"text of {' '.join(pair)}" for pair in trained if pair[0] != "nine"}
+    expected = {
+        pair: f"text of {' '.join(pair)}" for pair in trained if pair[0] not in ("nine", "once")
+    }
     assert found == expected
 
 
