@@ -110,6 +110,9 @@ def test_only_models_with_a_language_model_cost_tokens(finished: tuple[Path, str
     # noise needs the text vectors of items, but no synthesised negatives
     noise = costs.filter(model="noise", point="all", seed=0).row(0, named=True)
     assert noise["language_bytes"] < ours["language_bytes"]
+    assert noise["mi_bound_after"] is None
+    head = json.loads((folder / "out" / "shares" / run / "finetune" / "report.json").read_text())
+    assert ours["mi_bound_after"] == head["phases"]["head"]["after"]["mi_bound"]
 
 
 def test_what_is_finished_is_not_done_again(finished: tuple[Path, str]) -> None:

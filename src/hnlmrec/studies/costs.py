@@ -1,4 +1,4 @@
-"""What the language stages of a model cost."""
+"""What the language stages of a model cost, and what fine-tuning learned."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from hnlmrec.pipeline import Pipeline
-from hnlmrec.stage_names import PREPARE
+from hnlmrec.stage_names import FINETUNE, PREPARE
 
 
 def language_costs(pipeline: Pipeline, trained: str) -> dict[str, float]:
@@ -54,3 +54,16 @@ def tokens_of(report: dict[str, Any]) -> int:
     of_parts = sum(found.values()) if isinstance(found, dict) else found
     usage = report.get("usage", {})
     return int(of_parts + usage.get("prompt_tokens", 0) + usage.get("answer_tokens", 0))
+
+
+def mi_bounds(pipeline: Pipeline, trained: str) -> dict[str, float]:
+    """The bounds of mutual information between query and target, for a model that has a head.
+
+    Nats, on held-out training pairs, of the last phase of fine-tuning: ``mi_bound_before`` and
+    ``mi_bound_after``. Empty for a model that reads nothing that was fine-tuned.
+    """
+    if FINETUNE not in pipeline.upstream(trained):
+        return {}
+    report = json.loads((pipeline.folder.stage(FINETUNE) / "report.json").read_bytes())
+    *_, last = report["phases"].values()
+    return {f"mi_bound_{when}": float(last[when]["mi_bound"]) for when in ("before", "after")}

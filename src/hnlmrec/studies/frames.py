@@ -12,7 +12,7 @@ from hnlmrec.evaluation.evaluate import Evaluation
 from hnlmrec.pipeline import Pipeline
 from hnlmrec.stage_names import evaluate_name, train_name
 from hnlmrec.studies.assess import HITS, PER_USER, Assessment
-from hnlmrec.studies.costs import language_costs
+from hnlmrec.studies.costs import language_costs, mi_bounds
 from hnlmrec.studies.grid import Cell
 from hnlmrec.studies.groups import group_metrics
 from hnlmrec.studies.shift import SHIFT, shift_name
@@ -102,12 +102,13 @@ def _of_run(pipeline: Pipeline, model: str, seed: int, *, shift: bool) -> dict[s
     report = TrainReport.model_validate_json((trained / "report.json").read_bytes())
     assessment = Assessment.model_validate_json((evaluated / "assessment.json").read_bytes())
     per_user = Evaluation.load(evaluated / PER_USER).frame
-    costs = language_costs(pipeline, train_name(model, seed))
+    name = train_name(model, seed)
+    of_language = language_costs(pipeline, name) | mi_bounds(pipeline, name)
     hits = pl.read_parquet(evaluated / HITS)
     cutoffs = pipeline.config.evaluation.cutoffs
     found = {
         "per_user": per_user,
-        "measures": _measures(report, assessment, costs),
+        "measures": _measures(report, assessment, of_language),
         "curves": _curves(report),
         "groups": group_metrics(per_user, hits, pipeline.context.interactions, cutoffs),
     }
@@ -116,7 +117,9 @@ def _of_run(pipeline: Pipeline, model: str, seed: int, *, shift: bool) -> dict[s
     return found
 
 
-def _measures(report: TrainReport, assessment: Assessment, costs: dict[str, float]) -> pl.DataFrame:
+def _measures(
+    report: TrainReport, assessment: Assessment, of_language: dict[str, float]
+) -> pl.DataFrame:
     values = {
         **{f"fhns_{name}": value for name, value in assessment.fhns.items()},
         **{f"gradient_{name}": value for name, value in assessment.gradient.items()},
@@ -125,7 +128,7 @@ def _measures(report: TrainReport, assessment: Assessment, costs: dict[str, floa
         "epochs": report.epochs,
         "seconds": report.seconds_per_epoch * report.epochs,
         "missing_negatives": report.missing_negatives,
-        **costs,
+        **of_language,
     }
     return pl.DataFrame(
         {"measure": list(values), "value": [float(value) for value in values.values()]}
