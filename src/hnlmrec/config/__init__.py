@@ -3,6 +3,7 @@
 Every section is frozen and forbids unknown keys.
 """
 
+from hnlmrec.config.baselines import BaselineConfig, PickConfig
 from hnlmrec.config.data import DataConfig, SplitConfig
 from hnlmrec.config.language import (
     FinetuneConfig,
@@ -29,6 +30,7 @@ __all__ = [
     "AlignmentConfig",
     "BackboneConfig",
     "BaseSamplerConfig",
+    "BaselineConfig",
     "DataConfig",
     "DnsConfig",
     "EvaluationConfig",
@@ -36,6 +38,7 @@ __all__ = [
     "LanguageConfig",
     "LossConfig",
     "ModelConfig",
+    "PickConfig",
     "ProfileConfig",
     "RouteAConfig",
     "RunConfig",
