@@ -338,6 +338,7 @@ _stage_command(
     ENCODE_USERS,
 )
 _stage_command("name", "Route A: let the LLM name hard negatives, and look the names up.")
+_stage_command("pick", "LLMRec: let the LLM pick the best and the worst of users' candidates.")
 _stage_command("finetune", "Fine-tune the LLM on hard negatives that a CF model names.")
 
 
@@ -384,6 +385,7 @@ def _list_command(kind: str, text: str) -> None:
 _list_command("samplers", "List the negative samplers, with papers and options.")
 _list_command("losses", "List the ranking losses, with papers and options.")
 _list_command("backbones", "List the collaborative-filtering models, with papers and options.")
+_list_command("baselines", "List the LLM-enhanced baselines, with papers and how to choose each.")
 
 
 @app.command(rich_help_panel="Language models")

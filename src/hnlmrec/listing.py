@@ -1,4 +1,4 @@
-"""What there is to choose from: samplers, losses and backbones, built in or plugged in.
+"""What there is to choose from: samplers, losses, backbones and baselines.
 
 Nothing is written twice: names and options come from the sections of the configuration, papers
 from the docstrings of the classes that those names build.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -20,16 +20,24 @@ from pydantic import BaseModel
 from rich.console import Console
 from rich.text import Text
 
+from hnlmrec.alignment import TextAlignment
 from hnlmrec.backbones import BACKBONES
-from hnlmrec.config import BackboneConfig, BaseSamplerConfig, LossConfig, SemanticConfig
+from hnlmrec.baselines import BASELINES
+from hnlmrec.config import (
+    BackboneConfig,
+    BaselineConfig,
+    BaseSamplerConfig,
+    LossConfig,
+    SemanticConfig,
+)
 from hnlmrec.config.losses import LossPlugin
-from hnlmrec.config.models import BACKBONE_PLUGINS
-from hnlmrec.config.samplers import SamplerPlugin
+from hnlmrec.config.models import BACKBONE_PLUGINS, TEXT_BACKBONES
+from hnlmrec.config.samplers import MeaningConfig, SamplerPlugin
 from hnlmrec.config.section import PluginSection
 from hnlmrec.config.template import sections
 from hnlmrec.errors import ConfigError
 from hnlmrec.losses import LOSSES
-from hnlmrec.negatives import SAMPLERS, SamplerSetting, Uninteracted
+from hnlmrec.negatives import SAMPLERS, Meaning, SamplerSetting, Uninteracted
 from hnlmrec.negatives.semantic import Semantic
 from hnlmrec.plugins import REQUIRED, find_plugin, options_of, package_of, plugin_names
 
@@ -39,6 +47,8 @@ _NO_BREAK = "\N{NO-BREAK SPACE}"
 _CITATION = re.compile(
     r'([A-Z]\w+(?:, [A-Z]\w+)*(?: et al\.| and [A-Z]\w+)),(?: "[^"]+",)? ((?:[A-Z]\w+ )?\d{4})\b'
 )
+# sections that are chosen by a name
+_NAMED = ("baseline", "backbone")
 _ARXIV = re.compile(r"arXiv \d{4}\.\d{5}")
 
 
@@ -58,6 +68,8 @@ class Entry:
         Its keys with their defaults.
     plugin
         Where it comes from; empty for what is built in.
+    section
+        The section of a model that it stands in, where those of a list differ.
     """
 
     name: str
@@ -65,6 +77,7 @@ class Entry:
     paper: str
     options: Mapping[str, Any]
     plugin: str = ""
+    section: str = ""
 
 
 def samplers() -> list[Entry]:
@@ -96,7 +109,8 @@ def backbones() -> list[Entry]:
     entries = []
     for name, build in BACKBONES.items():
         section = _Recorder(BackboneConfig(name=name))
-        built = build(cast(BackboneConfig, section), _smallest(), torch.Generator(), "cpu")
+        config = cast(BackboneConfig, section)
+        built = build(config, _smallest(), torch.Generator(), "cpu", torch.eye(2))
         text = type(built).__doc__
         entries.append(Entry(name, _summary(text), paper(text), section.in_order()))
     defaults = _defaults(BackboneConfig)
@@ -104,10 +118,34 @@ def backbones() -> list[Entry]:
     return entries + _plugins(BACKBONE_PLUGINS, given, entries)
 
 
+def baselines() -> list[Entry]:
+    """What else may learn from texts, by the section that chooses it."""
+    built = cast(Mapping[str, type], BASELINES)
+    entries = [
+        replace(_entry(kind, built[kind.model_fields["name"].default]), section="baseline")
+        for kind in sections(BaselineConfig)
+    ]
+    for one in backbones():
+        if one.name in TEXT_BACKBONES:
+            entries.append(replace(one, section="backbone"))
+    filtering = Entry(
+        "meaning",
+        _summary(MeaningConfig.__doc__),
+        paper(Meaning.__doc__),
+        {"meaning": _defaults(MeaningConfig)},
+        section="sampler",
+    )
+    aligned = Entry(
+        "alignment", _summary(TextAlignment.__doc__), "", {"weight": 0.01}, section="alignment"
+    )
+    return [*entries, filtering, aligned]
+
+
 LISTS: dict[str, tuple[Callable[[], list[Entry]], str]] = {
     "samplers": (samplers, "sampler"),
     "losses": (losses, "loss"),
     "backbones": (backbones, "backbone"),
+    "baselines": (baselines, "baseline"),
 }
 
 
@@ -134,7 +172,11 @@ def print_list(kind: str, console: Console) -> None:
         console.print(text, soft_wrap=True)
     example = f"{section}: {{name: {found[0].name}}}"
     remark = f"A model chooses one by `{example}`, with options beside the name."
-    console.print(Text(f"\n{remark}\nHow to add your own: docs/extending.md"), soft_wrap=True)
+    more = "How to add your own: docs/extending.md"
+    if found[0].section:
+        remark = "A model chooses one by the section that is shown, with its defaults."
+        more = "What each is, and what it leaves out: docs/baselines.md"
+    console.print(Text(f"\n{remark}\n{more}"), soft_wrap=True)
 
 
 def paper(docstring: str | None) -> str:
@@ -212,7 +254,11 @@ def _details(entry: Entry) -> str:
     """Where it is from and its options; what belongs together is held by no-break spaces."""
     parts = (entry.plugin, entry.paper)
     origin = [part.replace(" ", _NO_BREAK) for part in parts if part]
-    options = _shown(entry.options).replace(": ", f":{_NO_BREAK}")
+    shown = dict(entry.options)
+    if entry.section in _NAMED:
+        shown = {"name": entry.name, **shown}
+    options = _shown({entry.section: shown} if entry.section else shown)
+    options = options.replace(": ", f":{_NO_BREAK}")
     return " | ".join([*origin, options] if options else origin)
 
 

@@ -25,6 +25,7 @@ from hnlmrec.stage_names import (
     ENCODE_USERS,
     FINETUNE,
     NAME,
+    PICK,
     PREPARE,
     PRETRAIN,
     PROFILE,
@@ -41,6 +42,7 @@ from hnlmrec.stages import (
     evaluate_stage,
     finetune_stage,
     name_stage,
+    pick_stage,
     prepare_stage,
     pretrain_stage,
     profile_stage,
@@ -152,6 +154,7 @@ def plan(config: RunConfig) -> dict[str, Stage]:
             },
             pretrain_stage,
         ),
+        _pick(config, language),
         Stage(
             FINETUNE,
             (PREPARE, PROFILE, ENCODE_ITEMS, *users, PRETRAIN, *by_name),
@@ -181,12 +184,32 @@ def plan(config: RunConfig) -> dict[str, Stage]:
     return {stage.name: stage for stage in stages}
 
 
+def _pick(config: RunConfig, language: dict[str, Any]) -> Stage:
+    pick = config.pick.model_dump(mode="json")
+    if config.pick.picker == "encoder":
+        section = {key: pick[key] for key in ("picker", "max_users", "candidates")}
+        needs: tuple[str, ...] = (PREPARE, ENCODE_ITEMS, ENCODE_USERS, PRETRAIN)
+    else:
+        section = {
+            "pick": pick,
+            "wording": wording_texts(config.pick.wording),
+            "model": config.profile.model,
+            "attempts": config.profile.attempts,
+            "language": language,
+        }
+        needs = (PREPARE, PROFILE, PRETRAIN)
+    return Stage(PICK, needs, {**section, "seed": config.seed}, pick_stage)
+
+
 def model_needs(model: ModelConfig) -> tuple[str, ...]:
     """Stages whose artefacts the training of a model reads."""
-    if not model.needs_language:
-        return (PREPARE,)
+    wanted = {
+        ENCODE_ITEMS: model.needs_texts,
+        ENCODE_USERS: model.needs_profiles,
+        PICK: model.needs_picks,
+    }
     negatives = _STAGES_OF_SOURCE[model.source] if model.source else ()
-    return (PREPARE, ENCODE_ITEMS, *negatives)
+    return (PREPARE, *(stage for stage, here in wanted.items() if here), *negatives)
 
 
 def _model_stages(name: str, model: ModelConfig, seed: int, config: RunConfig) -> list[Stage]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 PREPARE, PROFILE, NAME, PRETRAIN = "prepare", "profile", "name", "pretrain"
 ENCODE_ITEMS, ENCODE_USERS = "encode/items", "encode/users"
+PICK = "pick"
 FINETUNE, SYNTHESIZE, COMPARE = "finetune", "synthesize", "compare"
 
 

@@ -22,6 +22,7 @@ from hnlmrec.stage_names import (
     ENCODE_USERS,
     FINETUNE,
     NAME,
+    PICK,
     PREPARE,
     PRETRAIN,
     PROFILE,
@@ -29,6 +30,8 @@ from hnlmrec.stage_names import (
 )
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from hnlmrec.language.local import LocalLanguageModel
     from hnlmrec.language.writer import Writer
     from hnlmrec.negatives import EmbeddingView
@@ -103,7 +106,7 @@ class Context:
             self.interactions,
             profiles.users,
             profiles.items,
-            self._pretrained(),
+            self.pretrained(),
             Encoded.open(self.run.stage(ENCODE_ITEMS), users),
             named,
         )
@@ -112,28 +115,40 @@ class Context:
         """What the training of a model takes from the language stages, if anything."""
         if not model.needs_language:
             return None
+        from hnlmrec.baselines import Picks
         from hnlmrec.negatives.semantic import HardNegativeSource
         from hnlmrec.synthesis.live import LiveNegatives
         from hnlmrec.synthesis.named import NamedNegatives
-        from hnlmrec.synthesis.states import load_untuned, unit_vectors
+        from hnlmrec.synthesis.states import load_untuned
         from hnlmrec.synthesis.store import NegativeStore
         from hnlmrec.training import LanguageArtefacts
 
         finetuned, named = self.run.stage(FINETUNE), self.run.stage(NAME)
-        states = load_untuned(self.run.stage(ENCODE_ITEMS))
-        item_vectors = unit_vectors(states)
+        item_vectors = self.unit_vectors(ENCODE_ITEMS) if model.needs_texts else None
+        user_vectors = self.unit_vectors(ENCODE_USERS) if model.needs_profiles else None
+        picks = None
+        if model.needs_picks:
+            picks = Picks.load(self.run.stage(PICK), self.interactions.n_users)
         source: HardNegativeSource | None = None
         if model.source in ("synthesised", "shuffled"):
             source = NegativeStore.open(self.run.stage(SYNTHESIZE), self.interactions)
         elif model.source == "live":
-            source = LiveNegatives.open(finetuned, self._pretrained(), self.interactions)
+            source = LiveNegatives.open(finetuned, self.pretrained(), self.interactions)
         elif model.source == "names":
-            source = NamedNegatives.as_named(named, states.mean())
+            centre = load_untuned(self.run.stage(ENCODE_ITEMS)).mean()
+            source = NamedNegatives.as_named(named, centre)
         elif model.source == "grounded":
+            assert item_vectors is not None
             source = NamedNegatives.grounded(named, item_vectors)
-        return LanguageArtefacts(source, item_vectors)
+        return LanguageArtefacts(source, item_vectors, user_vectors, picks)
 
-    def _pretrained(self) -> EmbeddingView:
+    def unit_vectors(self, stage: str) -> Tensor:
+        """Unit text vectors that a stage wrote."""
+        from hnlmrec.synthesis import states
+
+        return states.unit_vectors(states.load_untuned(self.run.stage(stage)))
+
+    def pretrained(self) -> EmbeddingView:
         """Embeddings of the CF model that supervises."""
         from safetensors.torch import load_file
 
@@ -217,6 +232,34 @@ def name_stage(context: Context, folder: Path) -> list[str]:
         config.seed,
         context.writer(),
         context.language_model,
+        config.language.server,
+        lambda text: context.reporter.line(f"    {text}"),
+        context.reporter.progress,
+    ).lines()
+
+
+def pick_stage(context: Context, folder: Path) -> list[str]:
+    """Let the language model pick a favourite and a least liked item of users."""
+    from hnlmrec.baselines.picking import chosen_users, pick_by_model, pick_by_vectors
+    from hnlmrec.evaluation.ranking import rank
+    from hnlmrec.profiles import Profiles
+
+    config, interactions = context.config, context.interactions
+    users = chosen_users(config.pick, interactions.n_users, config.seed)
+    ranked = rank(context.pretrained(), users, [interactions.train], config.pick.candidates)
+    candidates = ranked.astype("int64")
+    if config.pick.picker == "encoder":
+        vectors = context.unit_vectors(ENCODE_USERS), context.unit_vectors(ENCODE_ITEMS)
+        return pick_by_vectors(users, candidates, *vectors, folder).lines()
+    return pick_by_model(
+        config.pick,
+        config.profile,
+        users,
+        candidates,
+        Profiles.load(context.run.stage(PROFILE)).users,
+        context.item_texts,
+        folder,
+        context.writer(),
         config.language.server,
         lambda text: context.reporter.line(f"    {text}"),
         context.reporter.progress,

@@ -1,4 +1,4 @@
-"""What every ID-based sampler must do, alone, guarded and warming up."""
+"""What every ID-based sampler must do, alone, guarded, filtered by meaning and warming up."""
 
 from dataclasses import replace
 from typing import get_args
@@ -8,6 +8,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 from torch import nn
+from torch.nn.functional import normalize
 
 from hnlmrec.config.samplers import (
     SAMPLER_NAMES,
@@ -16,6 +17,7 @@ from hnlmrec.config.samplers import (
     DensConfig,
     DnsConfig,
     InBatchConfig,
+    MeaningConfig,
     MixGcfConfig,
     PopularityConfig,
     SharedConfig,
@@ -31,6 +33,7 @@ from hnlmrec.negatives import (
     build_sampler,
 )
 
+REPLACE = MeaningConfig(action="replace", margin=0.1)
 CONFIGS = {
     "uniform": UniformConfig(),
     "uniform-guard": UniformConfig(guard=0.2),
@@ -43,6 +46,7 @@ CONFIGS = {
     "srns": SrnsConfig(memory=6, extra=4, history=2),
     "srns-guard-warm": SrnsConfig(memory=6, extra=4, history=2, guard=0.0, warmup=3),
     "mixgcf": MixGcfConfig(candidates=5),
+    "mixgcf-meaning-warm": MixGcfConfig(candidates=5, meaning=REPLACE, warmup=3),
     "mixgcf-guard-warm": MixGcfConfig(candidates=5, guard=0.2, warmup=3),
     "dens": DensConfig(candidates=5, gate_warmup=3),
     "dens-guard-warm": DensConfig(candidates=5, gate_warmup=3, guard=0.2, warmup=3),
@@ -51,6 +55,9 @@ CONFIGS = {
     "in_batch": InBatchConfig(),
     "in_batch-plain-guard": InBatchConfig(correct=False, guard=0.2),
     "shared": SharedConfig(size=40),
+    "uniform-guard-meaning": UniformConfig(guard=0.2, meaning=REPLACE),
+    "in_batch-meaning": InBatchConfig(meaning=MeaningConfig(action="weigh")),
+    "shared-meaning": SharedConfig(size=40, meaning=REPLACE),
     "shared-popular-guard": SharedConfig(size=40, beta=0.75, guard=0.2),
 }
 POOLS = {"in_batch", "shared"}
@@ -102,7 +109,11 @@ def batch(train):
 def build(config, train, n=2, seed=11):
     counts = np.bincount(train.indices, minlength=N_ITEMS)
     pool = Uninteracted(train)
-    return build_sampler(config, SamplerSetting(pool, n, counts, N_USERS, DIM, seeded(seed)))
+    texts = normalize(torch.randn(N_ITEMS, 6, generator=seeded(3)), dim=1)
+    setting = SamplerSetting(
+        pool, n, counts, N_USERS, DIM, seeded(seed), item_vectors=texts, user_vectors=None
+    )
+    return build_sampler(config, setting)
 
 
 def offered(negatives, batch):
@@ -153,7 +164,7 @@ def test_never_a_training_positive(config, train, view, batch):
 
 def test_every_user_gets_negatives_unless_a_pool_or_a_guard_leaves_none(config, train, view, batch):
     _, counted = offered(build(config, train).sample(batch, view, seeded()), batch)
-    if config.guard is None:
+    if config.guard is None and config.meaning is None:
         full = batch.users == 0  # item 7 may be absent from a pool
         assert counted[~full].any(dim=1).all()
 
@@ -205,7 +216,7 @@ def test_gradients_pass_through_embeddings_and_losses_alone(config, train, view,
         users, items = layer.table.grad.split([N_USERS, N_ITEMS])
         assert not users.any()  # choosing is not differentiated
         assert items.any()
-    if config.guard is None:
+    if config.guard is None and config.meaning is None:
         assert view.table.grad is None
 
 

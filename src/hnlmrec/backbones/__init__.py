@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import scipy.sparse as sp
 import torch
+from torch import Tensor
 
+from hnlmrec.backbones.alpharec import AlphaRec
 from hnlmrec.backbones.contrast import Contrast
 from hnlmrec.backbones.lightgcn import LightGCN
 from hnlmrec.backbones.mf import MatrixFactorisation
@@ -16,12 +18,14 @@ from hnlmrec.backbones.sgl import SGL
 from hnlmrec.backbones.simgcl import SimGCL
 from hnlmrec.backbones.xsimgcl import XSimGCL
 from hnlmrec.config.models import BACKBONE_PLUGINS, BackboneConfig
+from hnlmrec.errors import ConfigError
 from hnlmrec.plugins import build_plugin
 
 __all__ = [
     "BACKBONES",
     "NGCF",
     "SGL",
+    "AlphaRec",
     "Backbone",
     "LightGCN",
     "MatrixFactorisation",
@@ -30,33 +34,50 @@ __all__ = [
     "build_backbone",
 ]
 
-_Builder = Callable[[BackboneConfig, sp.csr_array, torch.Generator, torch.device | str], Backbone]
+_Builder = Callable[
+    [BackboneConfig, sp.csr_array, torch.Generator, torch.device | str, Tensor | None], Backbone
+]
 
 
 def _contrast(config: BackboneConfig) -> Contrast:
     return Contrast(config.setting("contrastive_weight"), config.setting("contrastive_temperature"))
 
 
+def _given(texts: Tensor | None) -> Tensor:
+    if texts is None:
+        raise ConfigError(
+            "this backbone is made of item texts, and none are given",
+            where="backbone.name",
+            mend="run `hnlmrec encode` first; name another backbone for the whole run, whose "
+            "pretraining sees no texts, and this one under the models that are to have it",
+        )
+    return texts
+
+
 BACKBONES: dict[str, _Builder] = {
-    "lightgcn": lambda config, train, generator, device: LightGCN(
+    "lightgcn": lambda config, train, generator, device, texts: LightGCN(
         train, config.dim, config.layers, generator, device
     ),
-    "mf": lambda config, train, generator, device: MatrixFactorisation(
+    "mf": lambda config, train, generator, device, texts: MatrixFactorisation(
         train.shape, config.dim, generator, device
     ),
-    "ngcf": lambda config, train, generator, device: NGCF(
+    "ngcf": lambda config, train, generator, device, texts: NGCF(
         train, config.dim, config.layers, config.dropout, generator, device
     ),
-    "sgl": lambda config, train, generator, device: SGL(
+    "sgl": lambda config, train, generator, device, texts: SGL(
         train, config.dim, config.layers, config.dropout, _contrast(config), generator, device
     ),
-    "simgcl": lambda config, train, generator, device: SimGCL(
+    "simgcl": lambda config, train, generator, device, texts: SimGCL(
         train, config.dim, config.layers, config.setting("noise"), _contrast(config), generator,
         device,
     ),
-    "xsimgcl": lambda config, train, generator, device: XSimGCL(
+    "xsimgcl": lambda config, train, generator, device, texts: XSimGCL(
         train, config.dim, config.layers, config.setting("noise"), config.contrastive_layer,
         _contrast(config), generator, device,
+    ),
+    "alpharec": lambda config, train, generator, device, texts: AlphaRec(
+        train, _given(texts), config.dim, config.layers, None if config.linear else config.hidden,
+        generator, device,
     ),
 }  # fmt: skip
 
@@ -66,6 +87,7 @@ def build_backbone(
     train: sp.csr_array,
     generator: torch.Generator,
     device: torch.device | str = "cpu",
+    item_vectors: Tensor | None = None,
 ) -> Backbone:
     """Build the backbone that ``config`` describes, with initial parameters.
 
@@ -79,9 +101,16 @@ def build_backbone(
         Source of the initial values, on the CPU.
     device
         Where the parameters live.
+    item_vectors
+        Unit text vectors, float32 ``[n_items, width]``, for a backbone that is made of them.
+
+    Raises
+    ------
+    ConfigError
+        When they are needed and not given, or a plug-in cannot be built.
     """
     if config.name in BACKBONES:
-        return BACKBONES[config.name](config, train, generator, device)
+        return BACKBONES[config.name](config, train, generator, device, item_vectors)
     given = (train, config.dim, config.layers, generator, device)
     backbone: Backbone = build_plugin(BACKBONE_PLUGINS, config.name, given, config.options)
     return backbone

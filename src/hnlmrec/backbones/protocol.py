@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -121,6 +122,19 @@ class Backbone(nn.Module, ABC):
         """
         rows = torch.cat([users, positives + self.n_users, negatives.flatten() + self.n_users])
         return squared_norms(self.table, rows) / (2 * len(users))
+
+    @contextmanager
+    def reading(self, table: Tensor | None) -> Iterator[None]:
+        """Within, read ``table`` in the place of the layer-0 table; None changes nothing."""
+        if table is None:
+            yield
+            return
+        # found before the parameter of that name, which stays what is trained and saved
+        vars(self)["table"] = table
+        try:
+            yield
+        finally:
+            del vars(self)["table"]
 
     def view(self, table: Tensor) -> EmbeddingView:
         """Separate the users' from the items' rows of ``[n_users + n_items, D]``."""

@@ -3,6 +3,7 @@
 Every section is frozen and forbids unknown keys.
 """
 
+from hnlmrec.config.baselines import BaselineConfig, PickConfig
 from hnlmrec.config.data import DataConfig, ExpectedConfig, SplitConfig
 from hnlmrec.config.language import (
     FinetuneConfig,
@@ -29,6 +30,7 @@ __all__ = [
     "AlignmentConfig",
     "BackboneConfig",
     "BaseSamplerConfig",
+    "BaselineConfig",
     "DataConfig",
     "DnsConfig",
     "EvaluationConfig",
@@ -37,6 +39,7 @@ __all__ = [
     "LanguageConfig",
     "LossConfig",
     "ModelConfig",
+    "PickConfig",
     "ProfileConfig",
     "RouteAConfig",
     "RunConfig",

@@ -6,13 +6,21 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from hnlmrec.config.baselines import ON_LAYER_0, BaselineConfig
 from hnlmrec.config.losses import BprConfig, LossConfig
-from hnlmrec.config.samplers import SamplerConfig, SemanticConfig, UniformConfig
+from hnlmrec.config.samplers import (
+    BaseSamplerConfig,
+    SamplerConfig,
+    SemanticConfig,
+    UniformConfig,
+)
 from hnlmrec.config.section import Section
 from hnlmrec.plugins import plugin_names
 
 BACKBONE_PLUGINS = "hnlmrec.backbones"
-BACKBONE_NAMES = ("lightgcn", "mf", "ngcf", "sgl", "simgcl", "xsimgcl")
+BACKBONE_NAMES = ("lightgcn", "mf", "ngcf", "sgl", "simgcl", "xsimgcl", "alpharec")
+# these have item texts in the place of a table
+TEXT_BACKBONES = ("alpharec",)
 # of the code of the authors: wujcan/SGL-Torch (sgl), Coder-Yu/SELFRec (simgcl, xsimgcl)
 _RELEASED = {
     "sgl": {"contrastive_weight": 0.1, "contrastive_temperature": 0.2},
@@ -45,6 +53,8 @@ class BackboneConfig(Section):
     contrastive_layer: int = Field(
         1, ge=1, description="layer that the last one is compared with (xsimgcl)"
     )
+    hidden: int = Field(256, ge=1, description="hidden width of the map of texts (alpharec)")
+    linear: bool = Field(False, description="the map of texts has no hidden layer (alpharec)")
     options: dict[str, Any] = Field({}, description="arguments of a plug-in")
 
     @field_validator("name")
@@ -140,13 +150,47 @@ class ModelConfig(Section):
     sampler: SamplerConfig = UniformConfig()
     loss: LossConfig = BprConfig()
     alignment: AlignmentConfig = AlignmentConfig()
+    baseline: BaselineConfig | None = None
     backbone: BackboneConfig = BackboneConfig()
     training: TrainingConfig = TrainingConfig()
 
     @property
+    def base_sampler(self) -> BaseSamplerConfig:
+        """The ID-based sampler, below synthesised negatives where there are any."""
+        return self.sampler.base if isinstance(self.sampler, SemanticConfig) else self.sampler
+
+    @property
+    def needs_adapter(self) -> bool:
+        """Whether texts are mapped to the CF space by the adapter."""
+        return isinstance(self.sampler, SemanticConfig) or self.alignment.active
+
+    @property
+    def needs_picks(self) -> bool:
+        """Whether training reads what was picked for users."""
+        return self.baseline is not None and self.baseline.name == "llmrec"
+
+    @property
+    def needs_profiles(self) -> bool:
+        """Whether training reads the text vectors of users' profiles."""
+        meaning = self.base_sampler.meaning
+        return (self.baseline is not None and not self.needs_picks) or (
+            meaning is not None and meaning.user == "profile"
+        )
+
+    @property
+    def needs_texts(self) -> bool:
+        """Whether training reads the text vectors of items."""
+        return (
+            self.needs_adapter
+            or self.needs_profiles
+            or self.base_sampler.meaning is not None
+            or self.backbone.name in TEXT_BACKBONES
+        )
+
+    @property
     def needs_language(self) -> bool:
         """Whether training reads artefacts of the language stages."""
-        return self.sampler.name == "semantic" or self.alignment.active
+        return self.needs_texts or self.needs_picks
 
     @property
     def source(self) -> str | None:
@@ -166,6 +210,20 @@ class ModelConfig(Section):
                 f"sampler.draws is {sampler.draws} and a pair has {self.training.negatives} "
                 "negatives to mix them with: raise training.negatives, or let them be extra "
                 "(sampler.enter)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_table_is_there_to_change(self) -> Self:
+        baseline = self.baseline
+        if (
+            baseline is not None
+            and baseline.name in ON_LAYER_0
+            and self.backbone.name in TEXT_BACKBONES
+        ):
+            raise ValueError(
+                f"baseline.name is {baseline.name}, which changes a table of embeddings, and "
+                f"{self.backbone.name} has texts in its place: choose another backbone.name"
             )
         return self
 

@@ -9,6 +9,7 @@ from typing import Any, Self
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from hnlmrec.config.baselines import PickConfig
 from hnlmrec.config.data import DataConfig
 from hnlmrec.config.language import LanguageConfig, ProfileConfig, SynthesisConfig
 from hnlmrec.config.loading import MEND, explain, merge, read_yaml
@@ -54,6 +55,7 @@ class RunConfig(Section):
     language: LanguageConfig = LanguageConfig()
     profile: ProfileConfig = ProfileConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
+    pick: PickConfig = PickConfig()
     backbone: BackboneConfig = BackboneConfig()
     training: TrainingConfig = TrainingConfig()
     models: dict[str, ModelConfig] = Field(

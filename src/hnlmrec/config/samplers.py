@@ -21,6 +21,32 @@ Guard = Annotated[
         "score give way to uniform ones, and leave a pool; null: none",
     ),
 ]
+
+
+class MeaningConfig(Section):
+    """A filter of negatives whose texts suit the user about as well as the positive's."""
+
+    margin: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="refused: a cosine to the user above the positive's less this share of its "
+        "absolute value",
+    )
+    user: Literal["history", "profile"] = Field(
+        "history",
+        description="the user's text: the mean of those of the training items, or the profile",
+    )
+    action: Literal["drop", "replace", "weigh"] = Field(
+        "drop", description="refused ones count nothing, give way to uniform ones, or count less"
+    )
+    weight: float = Field(0.5, ge=0, le=1, description="of a refused one, with weigh")
+
+
+Meaning = Annotated[
+    MeaningConfig | None,
+    Field(description="a filter of likely false negatives by their texts; null: none"),
+]
 SAMPLER_NAMES = (
     "uniform",
     "popularity",
@@ -39,6 +65,7 @@ class _PairSampler(Section):
 
     warmup: Warmup = 0
     guard: Guard = None
+    meaning: Meaning = None
 
 
 class UniformConfig(Section):
@@ -46,6 +73,7 @@ class UniformConfig(Section):
 
     name: Literal["uniform"] = "uniform"
     guard: Guard = None
+    meaning: Meaning = None
 
 
 class PopularityConfig(_PairSampler):
@@ -115,6 +143,7 @@ class InBatchConfig(Section):
     name: Literal["in_batch"] = "in_batch"
     correct: bool = Field(True, description="weigh by inverse popularity (logQ correction)")
     guard: Guard = None
+    meaning: Meaning = None
 
 
 class SharedConfig(Section):
@@ -124,6 +153,7 @@ class SharedConfig(Section):
     size: int = Field(1024, ge=1, description="items in the pool")
     beta: float = Field(0.0, ge=0, description="power of the popularity that draws; 0 is uniform")
     guard: Guard = None
+    meaning: Meaning = None
 
 
 class SamplerPlugin(PluginSection):
@@ -134,6 +164,7 @@ class SamplerPlugin(PluginSection):
     name: str = Field(description="its name among the entry points")
     warmup: Warmup = 0
     guard: Guard = None
+    meaning: Meaning = None
 
 
 BaseSamplerConfig = Annotated[

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel
 
-from hnlmrec.config import AlignmentConfig, LossConfig, RunConfig, SamplerConfig
+from hnlmrec.config import AlignmentConfig, BaselineConfig, LossConfig, RunConfig, SamplerConfig
 from hnlmrec.config.section import PluginSection
 
 _HEADER = """\
@@ -22,6 +22,8 @@ _MODELS = """\
 {samplers}
 #   loss: one of
 {losses}
+#   baseline: null, or one of
+{baselines}
 #   alignment: the adapter from text to CF space
 {alignment}
 """
@@ -51,6 +53,7 @@ def _models(config: BaseModel) -> Iterator[str]:
     text = _MODELS.format(
         samplers="\n".join(_choices(SamplerConfig)),
         losses="\n".join(_choices(LossConfig)),
+        baselines="\n".join(_choices(BaselineConfig)),
         alignment="\n".join(_options(AlignmentConfig, "")),
     )
     models = {

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from hnlmrec.config.samplers import BaseSamplerConfig, SamplerPlugin
+from hnlmrec.config.samplers import BaseSamplerConfig, MeaningConfig, SamplerPlugin
+from hnlmrec.errors import ConfigError
 from hnlmrec.negatives.ahns import Ahns
 from hnlmrec.negatives.dens import Dens
 from hnlmrec.negatives.dns import Dns
 from hnlmrec.negatives.guard import Guard
 from hnlmrec.negatives.in_batch import InBatch
+from hnlmrec.negatives.meaning import Meaning, history_vectors
 from hnlmrec.negatives.mixgcf import MixGcf
 from hnlmrec.negatives.popularity import Popularity
 from hnlmrec.negatives.protocol import (
@@ -36,6 +38,7 @@ __all__ = [
     "EmbeddingView",
     "Guard",
     "InBatch",
+    "Meaning",
     "MixGcf",
     "NegativeSampler",
     "Negatives",
@@ -90,7 +93,7 @@ SAMPLERS: dict[str, Callable[[Any, SamplerSetting], NegativeSampler]] = {
 
 
 def build_sampler(config: BaseSamplerConfig, setting: SamplerSetting) -> NegativeSampler:
-    """Build the ID-based sampler that ``config`` describes, with its guard and warm-up."""
+    """Build the ID-based sampler that ``config`` describes, with guard, filter and warm-up."""
     if isinstance(config, SamplerPlugin):
         sampler: NegativeSampler = build_plugin(
             config.group, config.name, (setting,), config.options
@@ -99,5 +102,22 @@ def build_sampler(config: BaseSamplerConfig, setting: SamplerSetting) -> Negativ
         sampler = SAMPLERS[config.name](config, setting)
     if config.guard is not None:
         sampler = Guard(sampler, setting.pool, config.guard)
+    if config.meaning is not None:
+        texts = _texts(config.meaning, setting)
+        sampler = Meaning(sampler, setting.pool, texts, config.meaning)
     warmup = getattr(config, "warmup", 0)  # pools and uniform negatives have none
     return Warmup(sampler, setting.pool, warmup) if warmup else sampler
+
+
+def _texts(config: MeaningConfig, setting: SamplerSetting) -> EmbeddingView:
+    """The text vectors of users and of items that a filter compares."""
+    items, users = setting.item_vectors, setting.user_vectors
+    if items is None or (config.user == "profile" and users is None):
+        raise ConfigError(
+            "this filter compares text vectors, and none are given",
+            where="sampler.meaning",
+            mend="run `hnlmrec encode` first",
+        )
+    if users is None or config.user == "history":
+        users = history_vectors(items, setting.pool)
+    return EmbeddingView(users, items)

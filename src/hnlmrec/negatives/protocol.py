@@ -150,6 +150,8 @@ class SamplerSetting:
         Source of initial values, on the CPU.
     device
         Where the negatives are drawn.
+    item_vectors, user_vectors
+        Unit text vectors of items and of users' profiles, float32 ``[n, W]``, for what reads them.
     """
 
     pool: Uninteracted
@@ -159,6 +161,8 @@ class SamplerSetting:
     width: int
     generator: torch.Generator
     device: torch.device | str = "cpu"
+    item_vectors: Tensor | None = None
+    user_vectors: Tensor | None = None
 
 
 def lookup(table: Tensor, index: Tensor) -> Tensor:

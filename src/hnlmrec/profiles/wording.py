@@ -1,4 +1,4 @@
-"""How profiles and names are asked for: YAML files, one a kind, that a user can replace."""
+"""How profiles, names and picks are asked for: YAML files, one a kind, that a user can replace."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from hnlmrec.config.loading import explain, read_yaml
 from hnlmrec.errors import ConfigError
 
-Kind = Literal["users", "items", "names"]
+Kind = Literal["users", "items", "names", "picks"]
 # what an answer of each kind consists of
 _KEYS = {
     "users": {"summarization", "reasoning"},
     "items": {"summarization", "reasoning"},
     "names": {"hard_negative_item", "reasoning"},
+    "picks": {"favourite", "least"},
 }
 
 

@@ -15,7 +15,7 @@ from hnlmrec.config.section import Section
 from hnlmrec.errors import ConfigError
 
 SOURCE = "$source"
-_RUN_SECTIONS = ("data", "language", "profile", "synthesis", "seed")
+_RUN_SECTIONS = ("data", "language", "profile", "synthesis", "pick", "seed")
 _SUFFIX = ".yaml"
 
 
@@ -30,7 +30,7 @@ class Axis(Section):
 class Changes(Section):
     """What a study changes of the configuration that it is given, by dotted keys."""
 
-    run: dict[str, Any] = Field({}, description="of data, language, profile, synthesis and seed")
+    run: dict[str, Any] = Field({}, description="of data, language, profile, synthesis, pick and seed")
     model: dict[str, Any] = Field({}, description="of a model, as training.negatives")
 
     @model_validator(mode="after")

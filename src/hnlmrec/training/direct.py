@@ -155,6 +155,7 @@ def direct_step(
         and type(base) in _PLAIN  # a subclass may give more
         and config.loss.similarity == "inner"
         and not config.alignment.active
+        and config.baseline is None
     )
     if not simple:
         return None

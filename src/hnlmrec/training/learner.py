@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 
 from hnlmrec.alignment import Adapter, Extra, TextAlignment
 from hnlmrec.backbones import Backbone, build_backbone
+from hnlmrec.baselines import Baseline, BaselineSetting, Picks, build_baseline
 from hnlmrec.config import ModelConfig, SemanticConfig
 from hnlmrec.data.interactions import Interactions
 from hnlmrec.errors import ConfigError
@@ -34,19 +35,24 @@ from hnlmrec.training.direct import direct_step
 
 @dataclass(frozen=True)
 class LanguageArtefacts:
-    """What CF training takes from the language stages.
+    """What CF training takes from the language stages; None for what a model does not read.
 
     Parameters
     ----------
     source
-        Gives the synthesised negatives of the training pairs: a store, or the amortized head;
-        None for a model that needs none.
+        Gives the synthesised negatives of the training pairs: a store, or the amortized head.
     item_vectors
         Unit text vectors of all items, float32 ``[n_items, width]``, in the same space.
+    user_vectors
+        Unit text vectors of all users' profiles, float32 ``[n_users, width]``.
+    picks
+        Favourite and least liked items of users.
     """
 
-    source: HardNegativeSource | None
-    item_vectors: Tensor
+    source: HardNegativeSource | None = None
+    item_vectors: Tensor | None = None
+    user_vectors: Tensor | None = None
+    picks: Picks | None = None
 
 
 class Learner(nn.Module):
@@ -62,6 +68,8 @@ class Learner(nn.Module):
         The model's configuration.
     alignment
         What the adapter is aligned on, when there is one; the adapter is trained too.
+    baseline
+        What else it takes from texts, if anything; it is trained too.
     """
 
     def __init__(
@@ -70,9 +78,11 @@ class Learner(nn.Module):
         sampler: NegativeSampler,
         config: ModelConfig,
         alignment: TextAlignment | None = None,
+        baseline: Baseline | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.baseline = baseline
         self.adapter = alignment.adapter if alignment else None
         chain = list(_chain(sampler))
         # in a tuple: what has state is registered once, below
@@ -103,8 +113,20 @@ class Learner(nn.Module):
         layers
             Whether to give the layers too.
         """
-        view = self.backbone.embeddings(generator, layers=layers)
+        return self._view(self._layer0(generator), generator, layers)
+
+    def _view(
+        self, table: Tensor | None, generator: torch.Generator | None, layers: bool
+    ) -> EmbeddingView:
+        with self.backbone.reading(table):
+            view = self.backbone.embeddings(generator, layers=layers)
         return view.normalised() if self.cosine else view
+
+    def _layer0(self, generator: torch.Generator | None) -> Tensor | None:
+        """What the baseline lets the backbone read; None for its own table."""
+        if self.baseline is None or not self.baseline.changes_layer0:
+            return None
+        return self.baseline.layer0(self.backbone.table, generator)
 
     def step(self, batch: PairBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Set the gradients of all parameters to those of `loss`; return its parts."""
@@ -125,7 +147,8 @@ class Learner(nn.Module):
         tuple[Tensor, dict[str, Tensor]]
             The scalar to minimise, and its parts and counts, detached, by name.
         """
-        view = self.view(generator, layers=self.needs_layers)
+        table = self._layer0(generator)
+        view = self._view(table, generator, self.needs_layers)
         negatives = self.sample(batch, view, generator)
         parts = {"ranking": self.ranking_loss(*score_batch(batch, negatives, view))}
         parts["l2"] = self.config.training.l2 * self.backbone.l2(
@@ -133,7 +156,8 @@ class Learner(nn.Module):
         )
         if negatives.loss is not None:
             parts["sampler"] = negatives.loss
-        auxiliary = self.backbone.auxiliary(batch, view, generator)
+        with self.backbone.reading(table):
+            auxiliary = self.backbone.auxiliary(batch, view, generator)
         if auxiliary is not None:
             parts["auxiliary"] = auxiliary
         counts = {}
@@ -146,6 +170,10 @@ class Learner(nn.Module):
             parts["alignment"] = self.alignment.loss(
                 batch.users, batch.positives, view, self._extra_texts(negatives)
             )
+        if self.baseline is not None:
+            own = self.baseline.loss(batch, view)
+            if own is not None:
+                parts["baseline"] = own
         total = torch.stack(list(parts.values())).sum()
         logged = {name: value.detach() for name, value in (parts | counts).items()}
         return total, logged
@@ -209,10 +237,11 @@ def build_learner(
         When the model needs the language stages and they are not given.
     """
     generator = torch.Generator().manual_seed(seed)
-    backbone = build_backbone(config.backbone, interactions.train, generator, device)
+    given = _given(config, language, device)
+    item_vectors = given.item_vectors
+    backbone = build_backbone(config.backbone, interactions.train, generator, device, item_vectors)
     pool = Uninteracted(interactions.train, device)
     sampler = config.sampler
-    base_config = sampler.base if isinstance(sampler, SemanticConfig) else sampler
     setting = SamplerSetting(
         pool=pool,
         n=config.training.negatives,
@@ -221,27 +250,68 @@ def build_learner(
         width=backbone.width,
         generator=generator,
         device=device,
+        item_vectors=item_vectors,
+        user_vectors=given.user_vectors,
     )
-    base = build_sampler(base_config, setting)
-    if not config.needs_language:
-        return Learner(backbone, base, config)
-    if language is None:
-        raise ConfigError(
-            "this model uses synthesised negatives or item texts, and none are given",
-            where=f"sampler.name {sampler.name!r}, alignment.weight {config.alignment.weight:g}",
-            mend="run `hnlmrec synthesize` first",
-        )
-    item_vectors = language.item_vectors.to(device)
+    base = build_sampler(config.base_sampler, setting)
+    baseline = _baseline(config, backbone, given, generator, device)
+    if not config.needs_adapter:
+        return Learner(backbone, base, config, baseline=baseline)
+    assert item_vectors is not None
     adapter = Adapter(item_vectors.shape[1], backbone.width, config.alignment, generator)
     alignment = TextAlignment(adapter.to(device), item_vectors, config.alignment, pool)
     if not isinstance(sampler, SemanticConfig):
-        return Learner(backbone, base, config, alignment)
+        return Learner(backbone, base, config, alignment, baseline)
     source = build_source(
-        sampler.source, language.source, item_vectors.shape[1], interactions.train.nnz, generator
+        sampler.source, given.source, item_vectors.shape[1], interactions.train.nnz, generator
     )
     most = config.alignment.max_items
     semantic = Semantic(base, source, adapter, sampler, pool.indptr, most)
-    return Learner(backbone, semantic, config, alignment)
+    return Learner(backbone, semantic, config, alignment, baseline)
+
+
+def _given(
+    config: ModelConfig, language: LanguageArtefacts | None, device: torch.device
+) -> LanguageArtefacts:
+    """What the model reads of the language stages, on the device."""
+    if not config.needs_language:
+        return LanguageArtefacts()
+    if language is None:
+        raise ConfigError(
+            "this model uses synthesised negatives or texts, and none are given",
+            where=f"sampler.name {config.sampler.name!r}, backbone.name {config.backbone.name!r}, "
+            f"alignment.weight {config.alignment.weight:g}, baseline",
+            mend="run the stages that it needs first, as `hnlmrec train` does",
+        )
+    items, users, picks = language.item_vectors, language.user_vectors, language.picks
+    return LanguageArtefacts(
+        language.source,
+        None if items is None else items.to(device),
+        None if users is None else users.to(device),
+        None if picks is None else picks.to(device),
+    )
+
+
+def _baseline(
+    config: ModelConfig,
+    backbone: Backbone,
+    given: LanguageArtefacts,
+    generator: torch.Generator,
+    device: torch.device,
+) -> Baseline | None:
+    if config.baseline is None:
+        return None
+    setting = BaselineSetting(
+        n_users=backbone.n_users,
+        n_items=backbone.n_items,
+        dim=config.backbone.dim,
+        width=backbone.width,
+        generator=generator,
+        user_vectors=given.user_vectors,
+        item_vectors=given.item_vectors,
+        picks=given.picks,
+    )
+    return build_baseline(config.baseline, setting).to(device)
 
 
 def epoch_batches(
