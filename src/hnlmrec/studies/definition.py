@@ -30,7 +30,7 @@ class Axis(Section):
 class Changes(Section):
     """What a study changes of the configuration that it is given, by dotted keys."""
 
-    run: dict[str, Any] = Field({}, description="of data, language, profile, synthesis, pick and seed")
+    run: dict[str, Any] = Field({}, description="of the run's other sections, as data.core")
     model: dict[str, Any] = Field({}, description="of a model, as training.negatives")
 
     @model_validator(mode="after")
