@@ -19,7 +19,8 @@ from hnlmrec.evaluation.gradient_bias import GradientBias, without_false
 from hnlmrec.evaluation.ranking import NOTHING
 from hnlmrec.negatives import EmbeddingView, Negatives
 from hnlmrec.negatives.scoring import mixed_embeddings
-from hnlmrec.training.learner import LanguageArtefacts, build_learner, epoch_batches
+from hnlmrec.training.artefacts import LanguageArtefacts
+from hnlmrec.training.learner import build_learner, epoch_batches
 from hnlmrec.training.model import TrainedModel
 
 PER_USER = "per_user.parquet"
