@@ -15,8 +15,10 @@ from typer.testing import CliRunner
 import plugin_cases
 from hnlmrec import listing
 from hnlmrec.backbones import BACKBONES
+from hnlmrec.baselines import BASELINES
 from hnlmrec.cli import app
-from hnlmrec.config import BackboneConfig, LossConfig, RunConfig, SamplerConfig
+from hnlmrec.config import BackboneConfig, LossConfig, ModelConfig, RunConfig, SamplerConfig
+from hnlmrec.config.models import TEXT_BACKBONES
 from hnlmrec.losses import LOSSES
 from hnlmrec.negatives import SAMPLERS
 from hnlmrec.studies.tune import Grid
@@ -160,3 +162,27 @@ def test_a_pipe_gets_plain_text_of_100_columns() -> None:
     assert "\x1b" not in done.stdout
     assert 90 < max(map(len, done.stdout.splitlines())) <= 100
     assert done.stdout.splitlines() == _printed("samplers", 100)
+
+
+@pytest.mark.parametrize("width", [60, 100])
+def test_baselines_show_the_section_that_chooses_them(width: int) -> None:
+    lines = _printed("baselines", width)
+    heads = _heads(lines)
+    assert heads == [*BASELINES, *TEXT_BACKBONES, "meaning", "alignment"]
+    assert max(map(len, lines[: lines.index("")])) <= width
+    text = "\n".join(lines)
+    for name in heads:
+        block = re.search(rf"^{name} .*?(?=^\S|\Z)", text, flags=re.MULTILINE | re.DOTALL)
+        assert block
+        shown = " ".join(block[0].split("\n\n")[0].split()).rpartition(" | ")[2]
+        section = re.search(r"(baseline|backbone|sampler|alignment): .*", shown)
+        assert section
+        model = ModelConfig.model_validate(yaml.safe_load(f"{{{section[0]}}}"))
+        assert model.needs_language
+
+
+def test_baselines_of_papers_name_them() -> None:
+    papers = {entry.name: entry.paper for entry in listing.baselines()}
+    assert papers["kar"] == "Xi et al., RecSys 2024"
+    assert papers["alpharec"] == "Sheng et al., ICLR 2025"
+    assert all(papers[name] for name in (*BASELINES, *TEXT_BACKBONES))

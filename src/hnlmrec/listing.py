@@ -132,7 +132,7 @@ def baselines() -> list[Entry]:
         "meaning",
         _summary(MeaningConfig.__doc__),
         paper(Meaning.__doc__),
-        {"meaning": _defaults(MeaningConfig)},
+        {"name": "dns", "meaning": _defaults(MeaningConfig)},
         section="sampler",
     )
     aligned = Entry(

@@ -240,6 +240,8 @@ def name_stage(context: Context, folder: Path) -> list[str]:
 
 def pick_stage(context: Context, folder: Path) -> list[str]:
     """Let the language model pick a favourite and a least liked item of users."""
+    import numpy as np
+
     from hnlmrec.baselines.picking import chosen_users, pick_by_model, pick_by_vectors
     from hnlmrec.evaluation.ranking import rank
     from hnlmrec.profiles import Profiles
@@ -247,7 +249,8 @@ def pick_stage(context: Context, folder: Path) -> list[str]:
     config, interactions = context.config, context.interactions
     users = chosen_users(config.pick, interactions.n_users, config.seed)
     ranked = rank(context.pretrained(), users, [interactions.train], config.pick.candidates)
-    candidates = ranked.astype("int64")
+    # in no order: a model that chooses by place then does not choose by the CF model's scores
+    candidates = np.random.default_rng(config.seed).permuted(ranked, axis=1).astype(np.int64)
     if config.pick.picker == "encoder":
         vectors = context.unit_vectors(ENCODE_USERS), context.unit_vectors(ENCODE_ITEMS)
         return pick_by_vectors(users, candidates, *vectors, folder).lines()

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import io
+import json
 from pathlib import Path
 
+import polars as pl
 import pytest
 import torch
 from baseline_cases import SECTIONS, artefacts, seeded
 from pydantic import ValidationError
+from rich.console import Console
 
 from hnlmrec.backbones import BACKBONES
 from hnlmrec.baselines import BASELINES
-from hnlmrec.config import EvaluationConfig, ModelConfig
+from hnlmrec.baselines.picks import PICKS
+from hnlmrec.config import EvaluationConfig, ModelConfig, RunConfig
 from hnlmrec.config.baselines import BASELINE_NAMES, ON_LAYER_0
+from hnlmrec.data.interactions import Interactions
 from hnlmrec.errors import ConfigError
 from hnlmrec.losses import LOSSES
 from hnlmrec.negatives import SAMPLERS
+from hnlmrec.pipeline import Pipeline, model_needs
+from hnlmrec.reporting import Reporter
+from hnlmrec.stages import Context, pick_stage
 from hnlmrec.studies.assess import assess
 from hnlmrec.training import TrainedModel, build_learner, train
 from hnlmrec.training.learner import epoch_batches
 from hnlmrec.training.optimizer import build_optimizer
-from synthetic import interactions
+from synthetic import interactions, small_tree
+
+pytestmark = pytest.mark.filterwarnings("ignore:Precision loss occurred")
 
 CPU = torch.device("cpu")
 SIZES = {"backbone": {"dim": 8, "hidden": 7}, "training": {"batch_size": 64, "lr": 0.02}}
@@ -120,3 +131,66 @@ def test_the_graph_of_a_contrastive_backbone_sees_the_changed_layer_0() -> None:
 def test_texts_that_are_not_there_are_missed() -> None:
     with pytest.raises(ConfigError, match="none are given"):
         build_learner(model("kar"), interactions(), 0, None, CPU)
+
+
+@pytest.mark.parametrize(
+    ("changes", "needs"),
+    [
+        ({"baseline": {"name": "rlmrec_con"}}, {"encode/items", "encode/users"}),
+        ({"baseline": {"name": "rlmrec_gen"}}, {"encode/items", "encode/users"}),
+        ({"baseline": {"name": "kar"}}, {"encode/items", "encode/users"}),
+        ({"baseline": {"name": "llmrec"}}, {"pick"}),
+        ({"backbone": {"name": "alpharec"}}, {"encode/items"}),
+    ],
+)
+def test_each_needs_what_it_reads(changes: dict[str, object], needs: set[str]) -> None:
+    config = ModelConfig.model_validate(changes)
+    assert set(model_needs(config)) == {"prepare", *needs}
+    assert config.needs_language
+    assert config.source is None
+
+
+@pytest.mark.parametrize("picker", ["encoder", "llm"])
+def test_a_run_with_all_of_them_never_tunes_the_language_model(
+    picker: str, small_data: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    models: dict[str, object] = {
+        name.replace("_", "-"): {"baseline": section} for name, section in SECTIONS.items()
+    }
+    if picker == "llm":
+        models = {"llmrec": models["llmrec"]}
+    else:
+        models["alpharec"] = {"backbone": {"name": "alpharec"}}
+        models["meaning"] = {"sampler": {"name": "dns", "meaning": {"user": "profile"}}}
+    tree = small_tree(small_data, tiny_model, tmp_path / "run")
+    tree["models"] = {"dns": {"sampler": {"name": "dns"}}, **models}
+    tree["pick"] = {"picker": picker, "max_users": 6, "candidates": 4, "max_new_tokens": 24}
+    out = io.StringIO()
+    pipeline = Pipeline(RunConfig.from_dict(tree), Reporter(Console(file=out, width=200)))
+    pipeline.run(["compare"])
+    printed = out.getvalue()
+    assert "of 6 users asked about have picks" in printed
+    assert "finetune" not in printed
+    table = pl.read_csv(tmp_path / "run" / "compare" / "table.csv")
+    assert table["model"].to_list() == ["dns", *models]
+    report = json.loads((tmp_path / "run" / "pick" / "report.json").read_text())
+    assert report["picked"] + sum(report["rejected"].values()) == 6
+    train_part = pipeline.context.interactions.train
+    for user, favourite, least in pl.read_parquet(tmp_path / "run" / "pick" / PICKS).rows():
+        assert not train_part[[user]].toarray()[0, [favourite, least]].any()
+
+
+def test_picks_do_not_depend_on_held_out_interactions(
+    small_data: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    tree = small_tree(small_data, tiny_model, tmp_path / "run")
+    tree["pick"] = {"picker": "encoder", "max_users": 0, "candidates": 4}
+    pipeline = Pipeline(RunConfig.from_dict(tree), Reporter(Console(file=io.StringIO())))
+    pipeline.run(["pick"])
+    before = (tmp_path / "run" / "pick" / PICKS).read_bytes()
+    real = pipeline.context.interactions
+    other = Interactions(real.user_ids, real.item_ids, real.train, real.test[::-1], real.valid * 0)
+    context = Context(pipeline.config, pipeline.folder, pipeline.reporter)
+    context.__dict__["interactions"] = other
+    pick_stage(context, tmp_path)
+    assert (tmp_path / PICKS).read_bytes() == before

@@ -8,13 +8,14 @@ import torch
 
 from hnlmrec.config import ModelConfig
 from hnlmrec.synthesis.store import NegativeStore
+from hnlmrec.training.artefacts import LanguageArtefacts
 from hnlmrec.training.collapse import (
     MEASURES,
     effective_rank,
     geometry_lines,
     hard_negative_geometry,
 )
-from hnlmrec.training.learner import LanguageArtefacts, build_learner
+from hnlmrec.training.learner import build_learner
 from synthetic import interactions as small_interactions
 
 WIDTH = 12

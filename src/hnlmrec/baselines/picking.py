@@ -152,7 +152,7 @@ def pick_by_model(
     users
         Indices, ``[n]``.
     candidates
-        Items of each, the CF model's best first, ``[n, C]``; -1 where a user has fewer.
+        Items of each, ``[n, C]``, in the order that is shown; -1 where a user has fewer.
     profiles, texts
         What is told of users and of items.
     folder

@@ -23,7 +23,7 @@ class RlmrecConConfig(Section):
     """RLMRec-Con: embeddings of users and items find the texts of their profiles."""
 
     name: Literal["rlmrec_con"] = "rlmrec_con"
-    weight: float = Field(0.1, gt=0, description="of the contrastive loss")
+    weight: float = Field(1e-3, gt=0, description="of the contrastive loss")
     temperature: Temperature = 0.2
     hidden: Hidden = 256
     max_nodes: MaxNodes = 1024
@@ -33,7 +33,7 @@ class RlmrecGenConfig(Section):
     """RLMRec-Gen: texts of profiles are rebuilt for masked users and items."""
 
     name: Literal["rlmrec_gen"] = "rlmrec_gen"
-    weight: float = Field(0.1, gt=0, description="of the reconstruction loss")
+    weight: float = Field(1e-2, gt=0, description="of the reconstruction loss")
     share: float = Field(0.1, gt=0, lt=1, description="of all nodes that a step masks")
     temperature: Temperature = 0.2
     hidden: Hidden = 256
@@ -53,7 +53,7 @@ class LlmrecConfig(Section):
     """LLMRec: more pairs of a user's favourite and least liked candidate, without the worst."""
 
     name: Literal["llmrec"] = "llmrec"
-    weight: float = Field(0.1, gt=0, description="of the loss of the added pairs")
+    weight: float = Field(1e-2, gt=0, description="of the loss of the added pairs")
     prune: float = Field(
         0.2, ge=0, lt=1, description="share of a batch's added pairs left out: those of most loss"
     )

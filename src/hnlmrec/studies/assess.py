@@ -20,7 +20,7 @@ from hnlmrec.studies.sampled import (
     restored,
     some_items,
 )
-from hnlmrec.training.learner import LanguageArtefacts
+from hnlmrec.training.artefacts import LanguageArtefacts
 from hnlmrec.training.model import TrainedModel
 
 PER_USER, HITS = "per_user.parquet", "hits.parquet"

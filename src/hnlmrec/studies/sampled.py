@@ -15,7 +15,8 @@ from hnlmrec.evaluation.false_negatives import nearest_uninteracted
 from hnlmrec.evaluation.ranking import NOTHING
 from hnlmrec.negatives import EmbeddingView, Negatives, PairBatch
 from hnlmrec.negatives.scoring import mixed_embeddings
-from hnlmrec.training.learner import LanguageArtefacts, Learner, build_learner, epoch_batches
+from hnlmrec.training.artefacts import LanguageArtefacts
+from hnlmrec.training.learner import Learner, build_learner, epoch_batches
 from hnlmrec.training.model import TrainedModel
 
 _POOL_MEMBERS = 16

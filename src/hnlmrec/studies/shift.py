@@ -18,7 +18,7 @@ from hnlmrec.pipeline import Pipeline, Stage, model_needs
 from hnlmrec.stage_names import train_name
 from hnlmrec.stages import Context
 from hnlmrec.studies.sampled import catalogue_items, epoch_negatives, restored, some_items
-from hnlmrec.training.learner import LanguageArtefacts
+from hnlmrec.training.artefacts import LanguageArtefacts
 from hnlmrec.training.model import TrainedModel
 
 SHIFT = "shift.parquet"

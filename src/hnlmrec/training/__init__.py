@@ -1,6 +1,7 @@
 """Training of CF models: the learner, the loop with early stopping, checkpoints."""
 
-from hnlmrec.training.learner import LanguageArtefacts, Learner, build_learner
+from hnlmrec.training.artefacts import LanguageArtefacts
+from hnlmrec.training.learner import Learner, build_learner
 from hnlmrec.training.model import TrainedModel
 from hnlmrec.training.trainer import TrainReport, pretrain, train
 

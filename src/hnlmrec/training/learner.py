@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,10 +12,9 @@ from torch.nn.functional import normalize
 
 from hnlmrec.alignment import Adapter, Extra, TextAlignment
 from hnlmrec.backbones import Backbone, build_backbone
-from hnlmrec.baselines import Baseline, BaselineSetting, Picks, build_baseline
+from hnlmrec.baselines import Baseline, build_baseline
 from hnlmrec.config import ModelConfig, SemanticConfig
 from hnlmrec.data.interactions import Interactions
-from hnlmrec.errors import ConfigError
 from hnlmrec.losses import build_loss, contrastive
 from hnlmrec.negatives import (
     EmbeddingView,
@@ -28,31 +27,10 @@ from hnlmrec.negatives import (
     lookup,
 )
 from hnlmrec.negatives.scoring import score_batch
-from hnlmrec.negatives.semantic import HardNegativeSource, Semantic
+from hnlmrec.negatives.semantic import Semantic
 from hnlmrec.synthesis.controls import build_source
+from hnlmrec.training.artefacts import LanguageArtefacts
 from hnlmrec.training.direct import direct_step
-
-
-@dataclass(frozen=True)
-class LanguageArtefacts:
-    """What CF training takes from the language stages; None for what a model does not read.
-
-    Parameters
-    ----------
-    source
-        Gives the synthesised negatives of the training pairs: a store, or the amortized head.
-    item_vectors
-        Unit text vectors of all items, float32 ``[n_items, width]``, in the same space.
-    user_vectors
-        Unit text vectors of all users' profiles, float32 ``[n_users, width]``.
-    picks
-        Favourite and least liked items of users.
-    """
-
-    source: HardNegativeSource | None = None
-    item_vectors: Tensor | None = None
-    user_vectors: Tensor | None = None
-    picks: Picks | None = None
 
 
 class Learner(nn.Module):
@@ -237,7 +215,8 @@ def build_learner(
         When the model needs the language stages and they are not given.
     """
     generator = torch.Generator().manual_seed(seed)
-    given = _given(config, language, device)
+    given = (language or LanguageArtefacts()).on(device)
+    given.check(config)
     item_vectors = given.item_vectors
     backbone = build_backbone(config.backbone, interactions.train, generator, device, item_vectors)
     pool = Uninteracted(interactions.train, device)
@@ -254,7 +233,11 @@ def build_learner(
         user_vectors=given.user_vectors,
     )
     base = build_sampler(config.base_sampler, setting)
-    baseline = _baseline(config, backbone, given, generator, device)
+    baseline = None
+    if config.baseline is not None:
+        baseline = build_baseline(config.baseline, given.for_baseline(backbone, generator)).to(
+            device
+        )
     if not config.needs_adapter:
         return Learner(backbone, base, config, baseline=baseline)
     assert item_vectors is not None
@@ -268,50 +251,6 @@ def build_learner(
     most = config.alignment.max_items
     semantic = Semantic(base, source, adapter, sampler, pool.indptr, most)
     return Learner(backbone, semantic, config, alignment, baseline)
-
-
-def _given(
-    config: ModelConfig, language: LanguageArtefacts | None, device: torch.device
-) -> LanguageArtefacts:
-    """What the model reads of the language stages, on the device."""
-    if not config.needs_language:
-        return LanguageArtefacts()
-    if language is None:
-        raise ConfigError(
-            "this model uses synthesised negatives or texts, and none are given",
-            where=f"sampler.name {config.sampler.name!r}, backbone.name {config.backbone.name!r}, "
-            f"alignment.weight {config.alignment.weight:g}, baseline",
-            mend="run the stages that it needs first, as `hnlmrec train` does",
-        )
-    items, users, picks = language.item_vectors, language.user_vectors, language.picks
-    return LanguageArtefacts(
-        language.source,
-        None if items is None else items.to(device),
-        None if users is None else users.to(device),
-        None if picks is None else picks.to(device),
-    )
-
-
-def _baseline(
-    config: ModelConfig,
-    backbone: Backbone,
-    given: LanguageArtefacts,
-    generator: torch.Generator,
-    device: torch.device,
-) -> Baseline | None:
-    if config.baseline is None:
-        return None
-    setting = BaselineSetting(
-        n_users=backbone.n_users,
-        n_items=backbone.n_items,
-        dim=config.backbone.dim,
-        width=backbone.width,
-        generator=generator,
-        user_vectors=given.user_vectors,
-        item_vectors=given.item_vectors,
-        picks=given.picks,
-    )
-    return build_baseline(config.baseline, setting).to(device)
 
 
 def epoch_batches(

@@ -101,7 +101,7 @@ def build_optimizer(learner: Learner) -> torch.optim.Optimizer:
     if training.optimizer == "adagrad":
         if not is_plain_mf(learner):
             raise ConfigError(
-                "adagrad needs mf with uniform negatives, bpr and no alignment, on a CPU",
+                "adagrad needs mf with uniform negatives, bpr and nothing of texts, on a CPU",
                 where="training.optimizer",
                 mend="set it to adam, or the others to these",
             )
@@ -110,7 +110,7 @@ def build_optimizer(learner: Learner) -> torch.optim.Optimizer:
     if direct is None or not direct.scores_by_table:
         raise ConfigError(
             "lazy_adam needs a backbone without propagation, a sampler that gives items and a "
-            "loss of inner products, without alignment",
+            "loss of inner products, and nothing of texts",
             where="training.optimizer",
             mend="set it to adam, or backbone.name to mf and the others to such",
         )

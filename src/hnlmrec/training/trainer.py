@@ -19,9 +19,10 @@ from hnlmrec.device import pick_device
 from hnlmrec.errors import HnlmrecError
 from hnlmrec.evaluation.evaluate import recall_at
 from hnlmrec.negatives.protocol import EmbeddingView
+from hnlmrec.training.artefacts import LanguageArtefacts
 from hnlmrec.training.checkpoint import State, read_checkpoint, write_checkpoint
 from hnlmrec.training.collapse import MEASURES, geometry_lines, hard_negative_geometry
-from hnlmrec.training.learner import LanguageArtefacts, Learner, build_learner, epoch_batches
+from hnlmrec.training.learner import Learner, build_learner, epoch_batches
 from hnlmrec.training.model import TrainedModel
 from hnlmrec.training.optimizer import build_optimizer
 from hnlmrec.training.whole_epoch import has_whole_epochs, whole_epoch
