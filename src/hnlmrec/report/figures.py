@@ -105,8 +105,7 @@ def _draw_bars(axes: Axes, rows: pl.DataFrame, scene: Scene, group: str) -> None
 def _draw_over_axis(axes: Axes, rows: pl.DataFrame, scene: Scene) -> None:
     plots.lines(axes, rows, scene.few)
     if scene.source.facts.axis.log:
-        # zero has no logarithm
-        axes.set_xscale("log" if rows.filter(pl.col("x") <= 0).is_empty() else "symlog")
+        plots.log_x(axes, rows["x"])
 
 
 def _groups(scene: Scene, side: str) -> Plot | None:

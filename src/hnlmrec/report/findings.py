@@ -41,6 +41,9 @@ def cautions(source: Source) -> list[str]:
 
 def _at_one_point(rows: pl.DataFrame, reference: str, metric: str) -> str:
     ranked = rows.sort("mean", descending=True, maintain_order=True).to_dicts()
+    level = [row["model"] for row in ranked if row["mean"] == ranked[0]["mean"]]
+    if len(level) > 1:
+        return f"{', '.join(level)} are equal, and best, in {metric} with {ranked[0]['mean']:.4f}."
     best, base = ranked[0], next((row for row in ranked if row["model"] == reference), None)
     said = f"{best['model']} is best in {metric} with {best['mean']:.4f}"
     if base is None:

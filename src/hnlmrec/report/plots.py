@@ -12,6 +12,7 @@ from hnlmrec.report.style import COLOURS, INK, Look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 Looks = dict[str, Look]
 
@@ -77,6 +78,37 @@ def scatter(axes: Axes, frame: pl.DataFrame, looks: Looks) -> None:
             rows["x"].to_numpy(), rows["mean"].to_numpy(), linestyle="", marker=look.marker,
             color=look.colour, label=model, markersize=5.5, zorder=3,
         )  # fmt: skip
+
+
+def log_x(axes: Axes, values: pl.Series) -> None:
+    """Make ``x`` logarithmic, with a tick at each value; linear below the smallest one above 0."""
+    from matplotlib.ticker import FixedLocator
+
+    above = values.filter(values > 0)
+    if len(above) == len(values):
+        axes.set_xscale("log")
+    else:  # zero has no logarithm
+        axes.set_xscale("symlog", linthresh=above.min() if len(above) else 1.0)
+    axes.xaxis.set_major_locator(FixedLocator(values.unique().sort().to_list()))
+    _plain_numbers(axes.xaxis)
+
+
+def log_y(axes: Axes) -> None:
+    """Make ``y`` logarithmic, with ticks at 1, 2 and 5 of each decade."""
+    from matplotlib.ticker import LogLocator
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    _plain_numbers(axes.yaxis)
+
+
+def _plain_numbers(axis: Axis) -> None:
+    """Write numbers as they are: `style.settings` turns off the mathematics of the usual ones."""
+    from matplotlib.ticker import NullFormatter, NullLocator, StrMethodFormatter
+
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
 
 
 def short_numbers(axes: Axes) -> None:

@@ -227,7 +227,8 @@ def _note(source: Source) -> str:
     spread = " ± standard deviation over seeds" if len(source.facts.seeds) > 1 else ""
     tested = source.summary["p_t_holm"].is_not_null().any()
     tests = (
-        f" * p < .05, ** p < .01 against {source.facts.reference} (paired t-test over users, Holm)."
+        f" * p\N{NO-BREAK SPACE}< .05, ** p\N{NO-BREAK SPACE}< .01 against "
+        f"{source.facts.reference} (paired t-test over users, Holm)."
         if tested
         else ""
     )

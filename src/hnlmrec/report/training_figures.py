@@ -71,9 +71,9 @@ def _plot(scene: Scene, name: str, label: str, *, is_loss: bool = False) -> Plot
 
     def draw(axes: Axes) -> None:
         plots.lines(axes, over, scene.few)
-        # losses of different kinds are of different size
-        if is_loss and over.filter(pl.col("mean") <= 0).is_empty():
-            axes.set_yscale("log")
+        if is_loss and (over["mean"] > 0).all():
+            # losses of different kinds are of different size
+            plots.log_y(axes)
 
     caption = scene.caption(_MEAN, one_point=True, lines=True)
     return Plot(

@@ -180,7 +180,8 @@ class Explorer {
 
   /** A heading of the answer, below that of the explorer. */
   heading(text, below = 0) {
-    return element(`h${this.level + below}`, { tabIndex: -1 }, text);
+    const className = below ? "" : "title";
+    return element(`h${this.level + below}`, { tabIndex: -1, className }, text);
   }
 
   say(text) { this.status.textContent = text; }
@@ -193,7 +194,7 @@ class Explorer {
       const some = ids.length < this.data.users_in_all ? " among the users that this page holds" : "";
       return this.say(`There is no user “${text}”${some}.`);
     }
-    this.say(`No user is called “${text}”; ${count(near.length, "id")} hold it.`);
+    this.say(`No user is called “${text}”; ${count(near.length, "id")} hold${near.length === 1 ? "s" : ""} it.`);
     return this.replace("Users", near.slice(0, FOUND).map((user) => this.userLink(user)));
   }
 
