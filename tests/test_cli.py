@@ -16,7 +16,7 @@ from hnlmrec.language.protocol import Answer
 from openai_server import serve
 from synthetic import small_tree
 
-WHOLE_RUNS = ("init", "run", "demo", "examples")
+WHOLE_RUNS = ("init", "run", "demo", "examples", "report", "study", "studies")
 STAGES = ("prepare", "profile", "encode", "finetune", "synthesize", "train", "evaluate", "compare")
 COMMANDS = (*WHOLE_RUNS, *STAGES, "cache")
 

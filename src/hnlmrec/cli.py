@@ -276,6 +276,26 @@ def studies() -> None:
         reporter.line(f"    {found.claim}")
 
 
+@app.command(rich_help_panel="Whole runs")
+def report(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN_OR_STUDY...", help="Folders of finished runs or of studies."),
+    ],
+    output: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("report"),
+    users: Annotated[
+        int, typer.Option(min=0, help="Users in the explorer at most; 0: no explorer.")
+    ] = 20_000,
+) -> None:
+    """Write one page that opens anywhere, and figures and tables for a paper."""
+    from hnlmrec.report.write import write_report
+
+    command = f"hnlmrec {shlex.join(sys.argv[1:])}"
+    reporter = Reporter(Console())
+    for line in write_report(folders, output, users, command):
+        reporter.line(line)
+
+
 def _stage_command(name: str, text: str, *stages: str) -> None:
     def command(
         config: Config,

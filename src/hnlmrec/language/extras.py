@@ -1,4 +1,4 @@
-"""Import the optional packages of the language stages, or say how to get them."""
+"""Import optional packages, or say how to get them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,17 @@ from types import ModuleType
 from hnlmrec.errors import ModelError
 
 
-def require(package: str, extra: str = "llm") -> ModuleType:
+def require(package: str, extra: str = "llm", purpose: str = "the language stages") -> ModuleType:
     """Import a package of an extra.
+
+    Parameters
+    ----------
+    package
+        Its name.
+    extra
+        The extra of hnlmrec that brings it.
+    purpose
+        What it is for, in the error.
 
     Raises
     ------
@@ -20,6 +29,6 @@ def require(package: str, extra: str = "llm") -> ModuleType:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
         raise ModelError(
-            f"the language stages need the package {error.name}, which is not installed",
+            f"the package {error.name}, which is for {purpose}, is not installed",
             mend=f'`pip install "hnlmrec[{extra}]"`',
         ) from None
