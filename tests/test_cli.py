@@ -17,8 +17,18 @@ from openai_server import serve
 from synthetic import small_tree
 
 WHOLE_RUNS = ("init", "run", "demo", "examples", "report", "study", "studies")
-STAGES = ("prepare", "profile", "encode", "finetune", "synthesize", "train", "evaluate", "compare")
-COMMANDS = (*WHOLE_RUNS, *STAGES, "cache")
+STAGES = (
+    "prepare",
+    "profile",
+    "encode",
+    "pick",
+    "finetune",
+    "synthesize",
+    "train",
+    "evaluate",
+    "compare",
+)
+COMMANDS = (*WHOLE_RUNS, *STAGES, "cache", "baselines")
 
 
 @pytest.fixture
