@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from hnlmrec.cli import app, load_config
+from hnlmrec.cli import app
+from hnlmrec.cli.common import load_config
 from hnlmrec.config import RunConfig
 from hnlmrec.errors import ConfigError
 from hnlmrec.language.cache import AnswerCache
