@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hnlmrec.api import FinishedRun, run
+    from hnlmrec.api import FinishedRun, FinishedStudy, run, study
     from hnlmrec.config import RunConfig
     from hnlmrec.data.interactions import Interactions, ItemTexts
     from hnlmrec.errors import HnlmrecError
@@ -23,6 +23,7 @@ _HOMES = {
     "EmbeddingView": "hnlmrec.negatives",
     "Evaluation": "hnlmrec.evaluation",
     "FinishedRun": "hnlmrec.api",
+    "FinishedStudy": "hnlmrec.api",
     "HnlmrecError": "hnlmrec.errors",
     "Interactions": "hnlmrec.data.interactions",
     "ItemTexts": "hnlmrec.data.interactions",
@@ -35,12 +36,14 @@ _HOMES = {
     "evaluate": "hnlmrec.evaluation",
     "rank": "hnlmrec.evaluation",
     "run": "hnlmrec.api",
+    "study": "hnlmrec.api",
 }
 
 __all__ = [
     "EmbeddingView",
     "Evaluation",
     "FinishedRun",
+    "FinishedStudy",
     "HnlmrecError",
     "Interactions",
     "ItemTexts",
@@ -53,6 +56,7 @@ __all__ = [
     "evaluate",
     "rank",
     "run",
+    "study",
 ]
 
 

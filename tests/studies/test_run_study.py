@@ -10,8 +10,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+import hnlmrec
 from hnlmrec.cli import app
 from hnlmrec.config import RunConfig
+from hnlmrec.errors import HnlmrecError
 from hnlmrec.evaluation.evaluate import Evaluation
 from hnlmrec.studies.costs import tokens_of
 from synthetic import small_tree
@@ -137,6 +139,16 @@ def test_the_short_form_is_kept_apart(finished: tuple[Path, str]) -> None:
     record = json.loads((folder / "out" / "other-quick" / "study.json").read_text())
     assert record["quick"] is True
     assert record["seeds"] == [0]
+
+
+def test_the_same_from_python(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    config = RunConfig.from_yaml(folder / "data.yaml")
+    done = hnlmrec.study(str(folder / "shares.yaml"), config, folder / "out", quiet=True)
+    assert done.summary.equals(frame(folder, "summary"))
+    assert done.frame("groups").height == frame(folder, "groups").height
+    with pytest.raises(HnlmrecError, match="the table nothing cannot be read"):
+        done.frame("nothing")
 
 
 def test_tokens_of_all_kinds_of_reports() -> None:

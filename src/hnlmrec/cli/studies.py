@@ -135,26 +135,21 @@ def study(
     changes: SetOption = None,
 ) -> None:
     """Run a study, a table or figure of the paper: train its grid and write its tables."""
-    from hnlmrec.studies.definition import Study
-    from hnlmrec.studies.grid import build_grid
     from hnlmrec.studies.run_study import run_study
 
-    folder = output or Path("runs/studies") / data.stem
-    grid = build_grid(
-        Study.load(name),
+    reporter = Reporter(Console())
+    folder = run_study(
+        name,
         load_config(data, None, changes),
-        folder / "runs",
+        output or Path("runs/studies") / data.stem,
+        reporter,
+        dataset=data.stem,
+        command=f"hnlmrec {shlex.join(sys.argv[1:])}",
         quick=quick,
         seeds=tuple(range(seeds)) if seeds else None,
         source=load_config(source, None, None) if source else None,
     )
-    reporter = Reporter(Console())
-    command = f"hnlmrec {shlex.join(sys.argv[1:])}"
-    facts = {"dataset": data.stem, "command": command, "quick": quick}
-    label = f"{Path(name).stem}{'-quick' if quick else ''}"
-    for line in run_study(Path(name).stem, grid, reporter, folder / label, facts):
-        reporter.line(line)
-    reporter.line(f"wrote {folder / label}")
+    reporter.line(f"wrote {folder}")
 
 
 @app.command(rich_help_panel="Studies")

@@ -15,8 +15,9 @@ from hnlmrec.config import RunConfig
 from hnlmrec.pipeline import Pipeline
 from hnlmrec.reporting import Reporter
 from hnlmrec.stage_names import FINETUNE, evaluate_name
+from hnlmrec.studies.definition import Study
 from hnlmrec.studies.frames import collect, write_parquet
-from hnlmrec.studies.grid import Cell, Grid
+from hnlmrec.studies.grid import Cell, Grid, build_grid
 from hnlmrec.studies.shift import add_shift_stages, shift_name
 from hnlmrec.studies.summary import summarise
 
@@ -25,9 +26,18 @@ _BAR = 24
 
 
 def run_study(
-    name: str, grid: Grid, reporter: Reporter, folder: Path, facts: dict[str, Any]
-) -> list[str]:
-    """Train and evaluate all cells of a study and write its tables.
+    name: str,
+    config: RunConfig,
+    root: Path,
+    reporter: Reporter,
+    *,
+    dataset: str,
+    command: str = "",
+    quick: bool = False,
+    seeds: tuple[int, ...] | None = None,
+    source: RunConfig | None = None,
+) -> Path:
+    """Train and evaluate all cells of a study, write its tables and print its summary.
 
     What is up to date is skipped, in this study as in others that share its runs, so an
     interrupted study goes on where it was.
@@ -35,21 +45,29 @@ def run_study(
     Parameters
     ----------
     name
-        Of the study.
-    grid
-        What it trains.
+        Of a study, or the YAML file of one.
+    config
+        Data, language stages and models with their tuned settings.
+    root
+        Holds the study's folder, named after it, and ``runs``, which studies share.
     reporter
         Prints.
-    folder
-        Receives ``study.json``, ``summary.parquet`` and ``.csv``, and the tables of `Frames`.
-    facts
-        More for ``study.json``: ``dataset``, ``command``, ``quick``.
+    dataset, command
+        For ``study.json``: what the data is called, and what to repeat.
+    quick, seeds, source
+        As in `build_grid`.
 
     Returns
     -------
-    list[str]
-        The summary, to print.
+    Path
+        The study's folder: ``study.json``, ``summary.parquet`` and ``.csv``, the tables of
+        `Frames`.
     """
+    grid = build_grid(
+        Study.load(name), config, root / "runs", quick=quick, seeds=seeds, source=source
+    )
+    label = Path(name).stem
+    folder = root / (f"{label}-quick" if quick else label)
     pipelines = {run: _pipeline(config, reporter) for run, config in grid.runs.items()}
     if grid.source is not None:
         pipelines[grid.source].run([FINETUNE])
@@ -64,9 +82,12 @@ def run_study(
     frames.save(folder)
     write_parquet(summary, folder / SUMMARY)
     write_atomically(folder / "summary.csv", summary.write_csv().encode())
-    record = _record(name, grid, metrics, folder) | facts
+    facts = {"name": label, "dataset": dataset, "command": command, "quick": quick}
+    record = facts | _record(grid, metrics, folder)
     write_atomically(folder / STUDY, json.dumps(record, indent=1).encode())
-    return _lines(summary, grid, metrics[0])
+    for line in _lines(summary, grid, metrics[0]):
+        reporter.line(line)
+    return folder
 
 
 def _pipeline(config: RunConfig, reporter: Reporter) -> Pipeline:
@@ -130,11 +151,10 @@ class _Clock:
         return text
 
 
-def _record(name: str, grid: Grid, metrics: list[str], folder: Path) -> dict[str, Any]:
+def _record(grid: Grid, metrics: list[str], folder: Path) -> dict[str, Any]:
     study = grid.study
     runs = {cell.point: grid.runs[cell.run].run for cell in reversed(grid.cells)}
     return {
-        "name": name,
         "title": study.title,
         "claim": study.claim,
         "source": study.source,
