@@ -20,10 +20,10 @@ GROUPS, COST = "Groups of users and items", "Cost"
 _BAR = 0.19  # inches
 # label, heading, whether one point is worth a figure
 _MEASURES = {
-    "fhns_used": ("FHNS of the negatives used", FALSE, True),
-    "fhns_synthesised": ("FHNS of the synthesised negatives", FALSE, True),
+    "fhns_used": ("FHNS, used", FALSE, True),
+    "fhns_synthesised": ("FHNS, synthesised", FALSE, True),
     "gradient_cosine": ("gradient cosine", DIAGNOSTICS, False),
-    "mi_bound_after": ("bound on mutual information", DIAGNOSTICS, False),
+    "mi_bound_after": ("mutual information bound", DIAGNOSTICS, False),
 }
 _SHIFT = {"false": "share of false negatives", "share": "share of all negatives"}
 _COSTS = {
@@ -73,7 +73,10 @@ def _by_point(
     """Bars of one point, lines over points that are numbers, dots over points that are names."""
     if rows.is_empty():
         return None
-    notes = (interval, "1 is a uniform sampler's rate" if group == FALSE else "")
+    notes = (
+        interval,
+        "false hard negatives, as a multiple of a uniform sampler's rate" if group == FALSE else "",
+    )
     name, title = slug(name), f"{label} by {scene.axis}"
     if not scene.several:
         height = 0.5 + _BAR * rows["model"].n_unique()

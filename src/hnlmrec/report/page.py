@@ -25,8 +25,10 @@ class Section:
         The run or study.
     finding, cautions
         In words.
-    results, diagnostics
-        Tables, the first ones for the eye, others folded away.
+    results
+        Tables of metrics; the first two for the eye, others folded away.
+    diagnostics, more_diagnostics
+        Tables of what else was measured, and those of other points, folded away.
     figures
         Headings, and under each its figures with their SVG.
     explorer
@@ -43,6 +45,7 @@ class Section:
     cautions: list[str]
     results: list[Table]
     diagnostics: list[Table]
+    more_diagnostics: list[Table]
     figures: list[tuple[str, list[tuple[Plot, str]]]]
     explorer: str | None
     explorer_note: str

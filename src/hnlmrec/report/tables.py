@@ -25,8 +25,8 @@ _LATEX = {
     ">": r"\textgreater{}",
 }
 _MAIN = ("recall", "ndcg")
-# what the table of measures shows, in this order, and how many digits
-_MEASURES = {
+# what the tables of measures show, in this order, and how many digits
+_DIAGNOSTICS = {
     "fhns_used": ("FHNS, used", 2),
     "fhns_synthesised": ("FHNS, synthesised", 2),
     "gradient_cosine": ("gradient cosine", 4),
@@ -35,15 +35,18 @@ _MEASURES = {
     "positive_cosine": ("cos(user, positive)", 2),
     "hard_norm": ("length of e_hard", 2),
     "hard_rank": ("effective rank", 1),
+    "mi_bound_before": ("MI bound before", 2),
+    "mi_bound_after": ("MI bound after", 2),
+}
+_COSTS = {
     "best_epoch": ("best epoch", 0),
     "epochs": ("epochs", 0),
     "seconds": ("training, s", 1),
     "language_seconds": ("language stages, s", 1),
     "language_tokens": ("language tokens", 0),
     "bytes": ("bytes", 0),
-    "mi_bound_before": ("MI bound before", 2),
-    "mi_bound_after": ("MI bound after", 2),
 }
+_FHNS = "FHNS: false hard negatives, as a multiple of a uniform sampler's rate."
 
 
 @dataclass(frozen=True)
@@ -161,35 +164,43 @@ def main_tables(source: Source) -> list[Table]:
     return tables
 
 
-def measure_table(source: Source, point: str) -> Table | None:
-    """What was measured besides metrics at one point, means over seeds."""
-    columns = {}
-    for measure, (label, digits) in _MEASURES.items():
-        found = source.measure(measure, point)
-        if found is not None:
-            columns[label] = {
-                row["model"]: Cell(number(row["mean"], digits), number(row["sd"], digits, ""))
-                for row in over_seeds(found, "model").iter_rows(named=True)
-            }
-    if not columns:
-        return None
-    where = "" if len(source.facts.points) == 1 else f" at {point}"
-    caption = (
-        f"Diagnostics and costs{where}, mean ± standard deviation over seeds. FHNS: false hard "
-        "negatives, as a multiple of a uniform sampler's rate."
-    )
-    rows = [
-        (model, [cells.get(model, Cell("-")) for cells in columns.values()])
-        for model in source.facts.models
-    ]
-    name = "measures" if len(source.facts.points) == 1 else f"measures-{slug(point)}"
-    return Table(name, caption, ["model", *columns], rows)
+def measure_tables(source: Source, point: str) -> list[Table]:
+    """What was measured besides metrics at one point, means over seeds: diagnostics and costs."""
+    several = len(source.facts.points) > 1
+    where, end = (f" at {point}", f"-{slug(point)}") if several else ("", "")
+    spread = "mean ± standard deviation over seeds" if len(source.facts.seeds) > 1 else "one seed"
+    found = []
+    for name, shown, note in (("Diagnostics", _DIAGNOSTICS, _FHNS), ("Costs", _COSTS, "")):
+        columns = {
+            label: cells
+            for measure, (label, digits) in shown.items()
+            if (cells := _measured(source, point, measure, digits))
+        }
+        if columns:
+            rows = [
+                (model, [cells.get(model, Cell("-")) for cells in columns.values()])
+                for model in source.facts.models
+            ]
+            caption = f"{name}{where}, {spread}. {note}".strip()
+            found.append(Table(f"{name.lower()}{end}", caption, ["model", *columns], rows))
+    return found
 
 
-def stage_table(source: Source) -> Table | None:
-    """What the stages before training cost."""
+def _measured(source: Source, point: str, measure: str, digits: int) -> dict[str, Cell]:
+    """Cells of one measure by model."""
+    found = source.measure(measure, point)
+    if found is None:
+        return {}
+    return {
+        row["model"]: Cell(number(row["mean"], digits), number(row["sd"], digits, ""))
+        for row in over_seeds(found, "model").iter_rows(named=True)
+    }
+
+
+def stage_tables(source: Source) -> list[Table]:
+    """What the stages before training cost: one table, or none where no run is known."""
     if source.stages is None:
-        return None
+        return []
     rows = [
         (
             row["stage"],
@@ -205,7 +216,7 @@ def stage_table(source: Source) -> Table | None:
         "The stages before training that a language model needs: wall time, tokens that the "
         "language model read or wrote, peak memory."
     )
-    return Table("stages", caption, ["stage", "seconds", "tokens", "peak memory, MiB"], rows)
+    return [Table("stages", caption, ["stage", "seconds", "tokens", "peak memory, MiB"], rows)]
 
 
 def number(value: float | None, digits: int, missing: str = "-") -> str:

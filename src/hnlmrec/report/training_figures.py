@@ -19,11 +19,12 @@ _MEAN = "mean over seeds, as far as all of them were trained"
 _RECALL = "validation Recall@20"
 # what training reports that is neither a part of the loss nor drawn elsewhere
 _NO_LOSS = ("valid_recall", "missing")
+# title, and label of the axis
 _GEOMETRY = {
-    "hard_cosine": "cosine of user and synthesised negative",
-    "positive_cosine": "cosine of user and positive",
-    "hard_norm": "length of the synthesised, over an item's",
-    "hard_rank": "effective rank of the synthesised",
+    "hard_cosine": ("cosine of user and synthesised negative", "cosine"),
+    "positive_cosine": ("cosine of user and positive", "cosine"),
+    "hard_norm": ("length of the synthesised negative, over an item's", "relative length"),
+    "hard_rank": ("effective rank of the synthesised negatives", "effective rank"),
 }
 
 
@@ -58,12 +59,12 @@ def training_plots(scene: Scene) -> list[Plot]:
         return []
     names = curves["measure"].unique(maintain_order=True).to_list()
     parts = [name for name in names if name not in (*_NO_LOSS, *_GEOMETRY)]
-    found = [_plot(scene, name, f"loss: {name}", is_loss=True) for name in parts]
-    found += [_plot(scene, name, label) for name, label in _GEOMETRY.items() if name in names]
+    found = [_plot(scene, name, f"loss: {name}", name, is_loss=True) for name in parts]
+    found += [_plot(scene, name, *said) for name, said in _GEOMETRY.items() if name in names]
     return [plot for plot in found if plot is not None]
 
 
-def _plot(scene: Scene, name: str, label: str, *, is_loss: bool = False) -> Plot | None:
+def _plot(scene: Scene, name: str, title: str, label: str, *, is_loss: bool = False) -> Plot | None:
     rows = _rows(scene, name)
     if rows is None:
         return None
@@ -77,7 +78,7 @@ def _plot(scene: Scene, name: str, label: str, *, is_loss: bool = False) -> Plot
 
     caption = scene.caption(_MEAN, one_point=True, lines=True)
     return Plot(
-        f"curve-{slug(name)}", TRAINING, f"{label} by epoch", caption, "epoch", label, over, draw
+        f"curve-{slug(name)}", TRAINING, f"{title} by epoch", caption, "epoch", label, over, draw
     )
 
 

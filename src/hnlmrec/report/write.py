@@ -18,7 +18,7 @@ from hnlmrec.report.page import Section, page
 from hnlmrec.report.plot import Plot, drawn
 from hnlmrec.report.source import Source
 from hnlmrec.report.style import FORMATS, as_bytes, inline_svg
-from hnlmrec.report.tables import Table, main_tables, measure_table, stage_table, summary_csv
+from hnlmrec.report.tables import Table, main_tables, measure_tables, stage_tables, summary_csv
 
 PAGE = "report.html"
 
@@ -77,10 +77,10 @@ def _names(sources: list[Source]) -> list[str]:
 def _section(source: Source, name: str, users: int, output: Path, prefix: str) -> Section:
     """Make the section of one source, and write its figures and tables."""
     results = main_tables(source)
-    first, *others = (measure_table(source, point) for point in source.facts.points)
-    found = (first, stage_table(source), *others)
-    diagnostics = [table for table in found if table is not None]
-    for table in (*results, *diagnostics):
+    first, *others = (measure_tables(source, point) for point in source.facts.points)
+    diagnostics = [*first, *stage_tables(source)]
+    more = [table for tables in others for table in tables]
+    for table in (*results, *diagnostics, *more):
         _write_table(table, output / "tables", prefix)
     summary = summary_csv(source)
     write_atomically(output / "tables" / f"{prefix}summary.csv", summary.encode())
@@ -100,6 +100,7 @@ def _section(source: Source, name: str, users: int, output: Path, prefix: str) -
         cautions=cautions(source),
         results=results,
         diagnostics=diagnostics,
+        more_diagnostics=more,
         figures=groups,
         explorer=content,
         explorer_note=note,
