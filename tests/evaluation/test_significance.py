@@ -7,7 +7,7 @@ from scipy import stats
 
 from hnlmrec.errors import ArtifactError
 from hnlmrec.evaluation import Evaluation, compare
-from hnlmrec.evaluation.significance import holm, paired_test
+from hnlmrec.evaluation.significance import bootstrap_interval, holm, paired_test
 
 METRIC = "recall@10"
 
@@ -109,3 +109,24 @@ def test_other_users_are_refused():
     models = {"a": [evaluation([0.1, 0.2])], "b": [evaluation([0.1, 0.2], users=[0, 5])]}
     with pytest.raises(ArtifactError, match=r"evaluation of b: .*other users"):
         compare(models, "a", [METRIC])
+
+
+def test_bootstrap_intervals_are_those_of_scipy_and_of_theory():
+    random = np.random.default_rng(1)
+    values = np.stack([random.normal(2, 3, 2000), random.exponential(1, 2000)], axis=1)
+    ends = np.stack(bootstrap_interval(values))
+    half = 1.96 * values.std(axis=0, ddof=1) / np.sqrt(len(values))
+    np.testing.assert_allclose(ends, values.mean(axis=0) + np.outer([-1, 1], half), atol=0.02)
+    for column in range(2):
+        theirs = stats.bootstrap(
+            (values[:, column],), np.mean, n_resamples=2000, batch=100, method="percentile", rng=2
+        ).confidence_interval
+        np.testing.assert_allclose(ends[:, column], [theirs.low, theirs.high], atol=half.max() / 8)
+    # the same resamples for all columns: what is always larger by one is so by exactly one
+    low, high = bootstrap_interval(np.stack([values[:, 0], values[:, 0] + 1], axis=1))
+    np.testing.assert_allclose(np.diff(low), 1)
+    np.testing.assert_allclose(np.diff(high), 1)
+
+
+def test_equal_values_have_an_interval_of_no_length():
+    np.testing.assert_allclose(bootstrap_interval(np.full((5, 1), 0.25)), [[0.25], [0.25]])

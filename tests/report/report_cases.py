@@ -15,8 +15,8 @@ from hnlmrec.config import RunConfig
 from hnlmrec.data.interactions import Interactions, ItemTexts
 from hnlmrec.evaluation.evaluate import evaluate
 from hnlmrec.profiles.store import COLUMNS
-from hnlmrec.studies.assess import PER_USER, Assessment
-from hnlmrec.synthesis.states import ITEM_VECTORS
+from hnlmrec.studies.assess import HITS, PER_USER, Assessment
+from hnlmrec.synthesis.states import UNTUNED
 from hnlmrec.synthesis.store import NegativeStore
 from hnlmrec.synthesis.vectors import Shape, VectorTable
 from hnlmrec.training import LanguageArtefacts, TrainedModel, TrainReport, build_learner
@@ -179,9 +179,11 @@ def write_run(
     with run.write("profile", "", {}, {"prepare": ""}, []) as work:
         _write_profiles(work, data, titles, fallbacks)
     item_vectors = torch.randn(data.n_items, WIDTH, generator=generator)
-    with run.write("finetune", "", {}, {"prepare": "", "profile": ""}, []) as work:
-        table = VectorTable.create(work / ITEM_VECTORS, Shape(data.n_items, WIDTH))
+    with run.write("encode/items", "", {}, {"prepare": "", "profile": ""}, []) as work:
+        table = VectorTable.create(work / UNTUNED, Shape(data.n_items, WIDTH))
         table.write(np.arange(data.n_items), item_vectors)
+        (work / "report.json").write_text(json.dumps({"tokens": 50}))
+    with run.write("finetune", "", {}, {"prepare": "", "encode/items": ""}, []) as work:
         bounds = {"before": {"mi_bound": 0.5}, "after": {"mi_bound": 2.5}}
         report = {"phases": {"head": bounds}, "tokens": {"lora": 700, "states": 300}}
         (work / "report.json").write_text(json.dumps(report))
@@ -243,5 +245,7 @@ def _write_model(
     fhns = {"used": 2.0} | ({"synthesised": 1.0} if artefacts else {})
     with run.write(f"evaluate/{model}-seed0", "", {}, {f"train/{model}-seed0": ""}, []) as work:
         rows.save(work / PER_USER)
+        assert rows.hits is not None
+        rows.hits.write_parquet(work / HITS)
         assessment = Assessment(metrics=rows.means(), fhns=fhns)
         (work / "assessment.json").write_text(assessment.model_dump_json())

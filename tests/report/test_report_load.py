@@ -4,7 +4,6 @@ import json
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 from report_cases import write_run, write_study
@@ -13,7 +12,7 @@ from hnlmrec.errors import ArtifactError, ConfigError
 from hnlmrec.report.figures import figures
 from hnlmrec.report.findings import cautions
 from hnlmrec.report.load import load
-from hnlmrec.report.run_frames import interval
+from hnlmrec.report.run_facts import run_notes
 from synthetic import interactions
 
 OPTIONAL = ("measures", "curves", "groups", "shift")
@@ -100,10 +99,14 @@ def test_a_run_is_read_as_a_study_of_one_point(run_folder: Path) -> None:
     assert row["low"] <= row["mean"] <= row["high"]
     assert row["p_t_holm"] is None
     assert source.summary.filter(model="noise")["p_t_holm"].null_count() == 0
-    # 700 + 300 tokens, and the stages that training names as its inputs
+    # 700 + 300 of fine-tuning and 50 of encoding: the stages that training was made from
     spent = source.measure("language_tokens")
     assert spent is not None
-    assert dict(spent.select("model", "value").rows()) == {"hnlmrec": 1000.0, "noise": 1000.0}
+    assert dict(spent.select("model", "value").rows()) == {
+        "dns": 0.0,
+        "hnlmrec": 1050.0,
+        "noise": 1050.0,
+    }
     curve = source.frames["curves"].filter(model="dns", measure="valid_recall")
     assert curve["seconds"].to_list() == [2.0, 4.0, 6.0]
 
@@ -115,6 +118,12 @@ def test_warnings_of_a_run_are_gathered(run_folder: Path) -> None:
         "train/dns-seed0, train/hnlmrec-seed0, train/noise-seed0: warning: the synthesised "
         "negatives have collapsed"
     )
+
+
+def test_warnings_of_models_of_other_studies_are_not(run_folder: Path) -> None:
+    (warning,) = [one for one in run_notes(run_folder, ["dns"], [0]) if "warning" in one]
+    assert warning.startswith("train/dns-seed0: warning")
+    assert not [one for one in run_notes(run_folder, [], [0]) if "warning" in one]
 
 
 def test_a_run_that_is_not_finished_shows_what_is(tmp_path: Path) -> None:
@@ -134,20 +143,10 @@ def test_a_run_that_is_not_finished_shows_what_is(tmp_path: Path) -> None:
 
 
 def test_users_of_the_same_activity_are_in_the_same_group(run_folder: Path) -> None:
-    groups = load(run_folder).frames["groups"].filter(model="dns")
+    found = load(run_folder).frames["groups"].filter(model="dns", seed=0)
+    groups = found.filter(side="users", metric=found["metric"][0])
     bounds = [tuple(map(int, label.split("-"))) for label in groups["label"]]
     ends = [(bound[0], bound[-1]) for bound in bounds]
     assert all(before[1] < after[0] for before, after in pairwise(ends))
     evaluated = pl.read_parquet(run_folder / "evaluate/dns-seed0/per_user.parquet")
     assert groups["users"].sum() == evaluated.height
-
-
-def test_the_interval_is_that_of_the_mean() -> None:
-    rng = np.random.default_rng(3)
-    values = np.stack([rng.normal(5, 2, 400), np.full(400, 0.25)], axis=1)
-    low, high = interval(values)
-    error = values[:, 0].std() / np.sqrt(400)
-    assert low[0] == pytest.approx(values[:, 0].mean() - 1.96 * error, abs=0.06)
-    assert high[0] == pytest.approx(values[:, 0].mean() + 1.96 * error, abs=0.06)
-    assert low[1] == pytest.approx(0.25)
-    assert high[1] == pytest.approx(0.25)

@@ -15,22 +15,28 @@ from synthetic import interactions
 
 
 def test_groups_have_equal_sums_by_hand() -> None:
-    # 10 interactions, five groups of 2: four items of 1, then 2, then 4 whose middle is at 8
-    assert equal_groups(np.array([1, 4, 1, 2, 1, 1])).tolist() == [1, 5, 1, 3, 2, 2]
-    assert equal_groups(np.array([5, 5]), n_groups=2).tolist() == [1, 2]
+    # 10 interactions, five parts of 2: the four items of 1 have the middle of their part at 2, the
+    # one of 2 at 5, that of 4 at 8; so of parts 2, 3 and 5, without gaps
+    assert equal_groups(np.array([1, 4, 1, 2, 1, 1])).tolist() == [1, 3, 1, 2, 1, 1]
+    assert equal_groups(np.array([9, 1, 8, 2]), n_groups=2).tolist() == [2, 1, 1, 1]
     assert equal_groups(np.array([0, 0, 0])).tolist() == [1, 1, 1]
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=60), st.integers(1, 6))
-def test_rarer_is_never_in_a_higher_group(counts: list[int], n: int) -> None:
+def test_rarer_is_never_in_a_higher_group_and_equal_is_in_the_same(
+    counts: list[int], n: int
+) -> None:
     array = np.array(counts)
     groups = equal_groups(array, n)
-    assert groups.min() >= 1
+    assert set(groups) == set(range(1, groups.max() + 1))
     assert groups.max() <= n
-    assert (np.diff(groups[np.argsort(array, kind="stable")]) >= 0).all()
-    # no group holds more than its share and one more element
-    for group in range(1, n + 1):
-        assert array[groups == group].sum() <= array.sum() / n + array.max()
+    order = np.argsort(array, kind="stable")
+    assert (np.diff(groups[order]) >= 0).all()
+    assert (groups[order][1:] == groups[order][:-1])[np.diff(array[order]) == 0].all()
+    # no group holds more than its share and the items of one more count
+    largest = max(value * (array == value).sum() for value in array)
+    for group in range(1, groups.max() + 1):
+        assert array[groups == group].sum() <= array.sum() / n + largest
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +80,7 @@ def test_groups_of_items_are_the_metric_of_their_relevant_items(
             assert int(high or low) == counts[groups == group].max()
             checked += 1
     assert checked == found.height >= 6
+    assert group_metrics(oracle, None, data, [5])["side"].unique().to_list() == ["users"]
 
 
 def test_groups_of_users_average_their_users(data: Interactions, ranking: np.ndarray) -> None:

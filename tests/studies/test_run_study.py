@@ -155,4 +155,5 @@ def test_tokens_of_all_kinds_of_reports() -> None:
     assert tokens_of({"tokens": 5}) == 5
     assert tokens_of({"tokens": {"lora": 2, "states": 3}}) == 5
     assert tokens_of({"usage": {"asked": 9, "prompt_tokens": 4, "answer_tokens": 1}}) == 5
-    assert tokens_of({"users": 3}) == 0
+    assert tokens_of({"tokens": 0}) == 0
+    assert tokens_of({"users": 3}) is None

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from hnlmrec.studies.summary import bootstrap_interval, summarise
+from hnlmrec.studies.summary import summarise
 
 N = 300
 
@@ -66,16 +66,3 @@ def test_one_seed_has_no_spread(per_user: pl.DataFrame) -> None:
     found = summarise(per_user.filter(seed=0), "a", ["recall@20"])
     assert found["sd"].is_null().all()
     assert (found["seeds"] == 1).all()
-
-
-def test_the_interval_is_that_of_theory() -> None:
-    values = np.random.default_rng(1).normal(2, 3, 4000)
-    low, high = bootstrap_interval(values)
-    half = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
-    assert low == pytest.approx(values.mean() - half, abs=half / 10)
-    assert high == pytest.approx(values.mean() + half, abs=half / 10)
-    assert bootstrap_interval(values) == (low, high)
-
-
-def test_equal_values_have_an_interval_of_no_length() -> None:
-    assert bootstrap_interval(np.full(5, 0.25)) == (0.25, 0.25)

@@ -13,6 +13,7 @@ from hnlmrec.evaluation.evaluate import Evaluation
 
 FloatArray = npt.NDArray[np.float64]
 
+_RESAMPLES, _CHUNK = 2_000, 50
 _SCHEMA = {
     "model": pl.String,
     "reference": pl.String,
@@ -124,6 +125,35 @@ def holm(p: FloatArray) -> FloatArray:
     corrected = np.empty_like(p)
     corrected[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1)
     return corrected
+
+
+def bootstrap_interval(values: FloatArray, seed: int = 0) -> tuple[FloatArray, FloatArray]:
+    """The interval of 95 % of means over users, by percentiles of 2,000 resamples (Efron, 1979).
+
+    All columns see the same resamples, so the interval of a difference is that of paired users.
+
+    Parameters
+    ----------
+    values
+        A row a user, float ``[n_users, n]``.
+    seed
+        Of the resamples.
+
+    Returns
+    -------
+    tuple[ndarray, ndarray]
+        Lower and upper ends, each ``[n]``.
+    """
+    generator = np.random.default_rng(seed)
+    n = len(values)
+    even = np.full(n, 1 / n)
+    # how often each user is drawn, for some resamples at a time: one product instead of gathers
+    means = [
+        generator.multinomial(n, even, size=_CHUNK) @ values / n
+        for _ in range(_RESAMPLES // _CHUNK)
+    ]
+    low, high = np.percentile(np.concatenate(means), [2.5, 97.5], axis=0)
+    return low, high
 
 
 def _mean_over_seeds(name: str, seeds: Sequence[Evaluation], users: pl.Series) -> pl.DataFrame:

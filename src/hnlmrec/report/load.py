@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from hnlmrec.artifacts import reading
 from hnlmrec.errors import ArtifactError, ConfigError
 from hnlmrec.report.run_facts import is_run, language_stages, read_run, run_notes
-from hnlmrec.report.source import OPTIONAL_SCHEMAS, SUMMARY_SCHEMA, Facts, Source
+from hnlmrec.report.source import OPTIONAL_SCHEMAS, SUMMARY_SCHEMA, Facts, Source, in_schema
 
 STUDY = "study.json"
 _MEND = "run the study again"
@@ -65,7 +65,7 @@ def read_study(folder: Path) -> Source:
         summary,
         {name: frame for name, frame in frames.items() if frame.height},
         None if run is None else language_stages(run),
-        [] if run is None else run_notes(run),
+        [] if run is None else run_notes(run, _models_in(facts, run), facts.seeds),
         run,
     )
 
@@ -79,6 +79,11 @@ def _first_run(facts: Facts, folder: Path) -> Path | None:
     return None
 
 
+def _models_in(facts: Facts, run: Path) -> list[str]:
+    """The names that the study's models have in a run folder, which it shares with others."""
+    return [cell.stage_model for cell in facts.cells if cell.run == run.name]
+
+
 def _read(path: Path, schema: Mapping[str, type[pl.DataType]]) -> pl.DataFrame:
     """Read the columns of a schema, cast to its types."""
     with reading("the study", path, "hnlmrec study"):
@@ -88,7 +93,7 @@ def _read(path: Path, schema: Mapping[str, type[pl.DataType]]) -> pl.DataFrame:
             f"the columns {', '.join(missing)} are missing", where=str(path), mend=_MEND
         )
     try:
-        return frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
+        return in_schema(frame, schema)
     except PolarsError as error:
         raise ArtifactError(
             f"a column is of another type ({error})", where=str(path), mend=_MEND

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
-from hnlmrec.artifacts import RunFolder, reading
+from hnlmrec.artifacts import RunFolder
 from hnlmrec.config import RunConfig
+from hnlmrec.data.interactions import Interactions
 from hnlmrec.errors import ArtifactError
-from hnlmrec.report.run_frames import curves_of, groups_of, measures_of, summary_of
-from hnlmrec.report.source import Axis, Facts, Source
+from hnlmrec.report.source import OPTIONAL_SCHEMAS, SUMMARY_SCHEMA, Axis, Facts, Source, in_schema
 from hnlmrec.stage_names import (
+    ENCODE_ITEMS,
+    ENCODE_USERS,
     FINETUNE,
     NAME,
+    PICK,
     PREPARE,
     PRETRAIN,
     PROFILE,
@@ -24,9 +26,12 @@ from hnlmrec.stage_names import (
     train_name,
 )
 from hnlmrec.studies.compare import Entry
+from hnlmrec.studies.costs import stage_report, tokens_of
+from hnlmrec.studies.frames import Frames, labelled, tables_of
+from hnlmrec.studies.summary import summarise
 
 # the stages that only models with a language model need
-LANGUAGE = (PROFILE, NAME, PRETRAIN, FINETUNE, SYNTHESIZE)
+LANGUAGE = (PROFILE, ENCODE_ITEMS, ENCODE_USERS, NAME, PRETRAIN, PICK, FINETUNE, SYNTHESIZE)
 _WARNINGS = ("warning:", "had no synthesised negative")
 
 
@@ -59,11 +64,7 @@ def read_run(folder: Path) -> Source:
         notes.append(f"the reference is not finished, so {reference} stands in for it")
     metrics = _metrics(config)
     stages = language_stages(folder)
-    frames = {
-        "measures": measures_of(entries, point, _language_costs(entries, stages), _bounds(folder)),
-        "curves": curves_of(entries, point),
-        "groups": groups_of(entries, point, metrics[0]),
-    }
+    frames = vars(_frames(run, entries, point, config.evaluation.cutoffs))
     facts = Facts(
         name=folder.resolve().name,
         title=f"Comparison on {point}",
@@ -80,10 +81,14 @@ def read_run(folder: Path) -> Source:
     )
     return Source(
         facts,
-        summary_of(entries, point, reference, metrics),
-        {name: frame for name, frame in frames.items() if frame.height},
+        in_schema(summarise(frames["per_user"], reference, metrics), SUMMARY_SCHEMA),
+        {
+            name: in_schema(frames[name], schema)
+            for name, schema in OPTIONAL_SCHEMAS.items()
+            if frames[name].height
+        },
         stages,
-        notes + run_notes(folder),
+        notes + run_notes(folder, config.models, config.seeds),
         folder,
     )
 
@@ -103,24 +108,32 @@ def language_stages(folder: Path) -> pl.DataFrame | None:
                 {
                     "stage": name,
                     "seconds": record.seconds,
-                    "tokens": _tokens(_report(run, name)),
+                    "tokens": tokens_of(stage_report(run, name)),
                     "peak_memory_mib": record.peak_memory_mib,
                 }
             )
     return pl.DataFrame(rows, schema_overrides={"tokens": pl.Int64}) if rows else None
 
 
-def run_notes(folder: Path) -> list[str]:
-    """What a run warned of: lines of its stages, and profiles that fell back to a template."""
-    run, config = RunFolder(folder), RunConfig.from_yaml(folder / "config.yaml")
-    report = _report(run, PROFILE)
+def run_notes(folder: Path, models: Iterable[str], seeds: Iterable[int]) -> list[str]:
+    """What a run warned of: lines of its stages, and profiles that fell back to a template.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    models, seeds
+        Those that are looked at: other studies may have trained more in the same folder.
+    """
+    run = RunFolder(folder)
+    report = stage_report(run, PROFILE)
     notes = [
         f"{kind}: {counts['fallback']:,} profiles are templates, as the language model's answers "
         "were rejected"
         for kind in ("users", "items")
         if (counts := report.get(kind, {})).get("fallback")
     ]
-    trained = [train_name(model, seed) for model in config.models for seed in config.seeds]
+    trained = [train_name(model, seed) for model in models for seed in seeds]
     who: dict[str, list[str]] = {}
     for name in (*LANGUAGE, *trained):
         record = run.record(name)
@@ -152,55 +165,18 @@ def _metrics(config: RunConfig) -> list[str]:
     return [f"{name}@{k}" for k in cutoffs for name in ("recall", "ndcg", "hr", "precision", "mrr")]
 
 
-def _report(run: RunFolder, stage: str) -> dict[str, Any]:
-    """The ``report.json`` of a stage, empty where there is none."""
-    file = run.stage(stage) / "report.json"
-    if not file.is_file():
-        return {}
-    with reading("the report", file, f"hnlmrec {stage}"):
-        found: dict[str, Any] = json.loads(file.read_bytes())
-    return found
-
-
-def _tokens(report: dict[str, Any]) -> int | None:
-    """Tokens of a stage by its report: one number, or one a phase or kind."""
-    given = report.get("tokens")
-    if isinstance(given, int):
-        return given
-    counts = given or {k: v for k, v in report.get("usage", {}).items() if "token" in k}
-    return sum(counts.values()) if counts else None
-
-
-def _bounds(folder: Path) -> dict[str, float]:
-    """The bound on mutual information before and after the last phase of fine-tuning."""
-    phases = _report(RunFolder(folder), FINETUNE).get("phases", {})
-    if not phases:
-        return {}
-    last = list(phases.values())[-1]
-    return {f"mi_bound_{when}": last[when]["mi_bound"] for when in ("before", "after")}
-
-
-def _language_costs(
-    entries: dict[str, Entry], stages: pl.DataFrame | None
-) -> dict[str, dict[str, float]]:
-    """Seconds and tokens of the stages that a model's training read, directly or not."""
-    costs = {}
-    for name, entry in entries.items():
-        read = _upstream(entry.run, train_name(entry.model, entry.seeds[0])) - {PREPARE}
-        if stages is not None and read:
-            some = stages.filter(pl.col("stage").is_in(list(read)))
-            costs[name] = {
-                "language_seconds": float(some["seconds"].sum()),
-                "language_tokens": float(some["tokens"].sum()),
-            }
-    return costs
-
-
-def _upstream(run: RunFolder, stage: str) -> set[str]:
-    """Stages that a finished one was made from, by the records."""
-    record = run.record(stage)
-    inputs = set(record.inputs) if record else set()
-    return inputs.union(*(_upstream(run, name) for name in inputs))
+def _frames(
+    run: RunFolder, entries: dict[str, Entry], point: str, cutoffs: Sequence[int]
+) -> Frames:
+    """The tables of all finished runs, as those of a study of one point."""
+    interactions = Interactions.load(run.stage(PREPARE))
+    return Frames.joined(
+        [
+            labelled(tables_of(run, name, seed, interactions, cutoffs), point, name, seed)
+            for name, entry in entries.items()
+            for seed in entry.seeds
+        ]
+    )
 
 
 def _versions(run: RunFolder, entries: dict[str, Entry]) -> dict[str, str]:

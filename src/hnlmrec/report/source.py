@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,15 @@ class Axis(BaseModel):
     log: bool = False
 
 
+class Cell(BaseModel):
+    """Where a study has a model at a point: the run folder's name, and the model's in it."""
+
+    point: str
+    model: str
+    run: str
+    stage_model: str
+
+
 class Facts(BaseModel):
     """What ``study.json`` says; of a run the same is read off its configuration.
 
@@ -84,6 +94,7 @@ class Facts(BaseModel):
     command: str = ""
     versions: dict[str, str] = {}
     runs: dict[str, str] = {}
+    cells: list[Cell] = []
     config: dict[str, Any] = {}
 
 
@@ -134,6 +145,11 @@ class Source:
             return None
         found = frame.filter(pl.col("measure") == name, pl.col("value").is_finite())
         return None if found.is_empty() else found.drop("measure")
+
+
+def in_schema(frame: pl.DataFrame, schema: Mapping[str, type[pl.DataType]]) -> pl.DataFrame:
+    """The columns of a schema, cast to its types; a PolarsError where that cannot be."""
+    return frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
 
 
 def slug(text: str) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from typing import Self
 
 import polars as pl
 
-from hnlmrec.artifacts import write_atomically
+from hnlmrec.artifacts import RunFolder, write_atomically
+from hnlmrec.data.interactions import Interactions
 from hnlmrec.evaluation.evaluate import Evaluation
 from hnlmrec.pipeline import Pipeline
 from hnlmrec.stage_names import evaluate_name, train_name
@@ -17,9 +21,6 @@ from hnlmrec.studies.grid import Cell
 from hnlmrec.studies.groups import group_metrics
 from hnlmrec.studies.shift import SHIFT, shift_name
 from hnlmrec.training import TrainReport
-
-# columns that every table begins with
-KEYS = ("point", "model", "seed")
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,16 @@ class Frames:
     groups: pl.DataFrame
     shift: pl.DataFrame
 
+    @classmethod
+    def joined(cls, parts: list[dict[str, pl.DataFrame]]) -> Self:
+        """Put the tables of many runs into one of each kind."""
+        return cls(
+            **{
+                name: pl.concat([part[name] for part in parts if name in part] or [pl.DataFrame()])
+                for name in cls.__annotations__
+            }
+        )
+
     def save(self, folder: Path) -> None:
         """Write each that has rows as Parquet, named after it."""
         for name, frame in vars(self).items():
@@ -68,53 +79,69 @@ def collect(
     seeds
         Each cell's.
     shift
-        Whether they looked at the hardness of negatives.
+        Whether the study looks at the hardness of negatives; another that shares a run may.
     """
-    parts: dict[str, list[pl.DataFrame]] = {name: [] for name in Frames.__annotations__}
+    found = []
     for cell in cells:
         pipeline = pipelines[cell.run]
+        cutoffs = pipeline.config.evaluation.cutoffs
         for seed in seeds:
-            found = _of_run(pipeline, cell.stage_model, seed, shift=shift)
-            for name, frame in found.items():
-                keys = {"point": cell.point, "model": cell.model, "seed": seed}
-                labels = [pl.lit(value).alias(key) for key, value in keys.items()]
-                parts[name].append(frame.select(*labels, pl.all()))
-    joined = {
-        name: pl.concat(frames, how="vertical_relaxed") if frames else pl.DataFrame()
-        for name, frames in parts.items()
-    }
-    return Frames(**joined)
+            tables = tables_of(
+                pipeline.folder, cell.stage_model, seed, pipeline.context.interactions, cutoffs
+            )
+            if not shift:
+                tables.pop("shift", None)
+            found.append(labelled(tables, cell.point, cell.model, seed))
+    return Frames.joined(found)
+
+
+def labelled(
+    tables: dict[str, pl.DataFrame], point: str, model: str, seed: int
+) -> dict[str, pl.DataFrame]:
+    """Put point, model and seed before the columns of each table."""
+    keys = {"point": point, "model": model, "seed": seed}
+    labels = [pl.lit(value).alias(key) for key, value in keys.items()]
+    return {name: frame.select(*labels, pl.all()) for name, frame in tables.items()}
 
 
 def write_parquet(frame: pl.DataFrame, path: Path) -> None:
     """Write a table so that readers see the old one or the new, never a part."""
-    from io import BytesIO
-
     buffer = BytesIO()
     frame.write_parquet(buffer)
     write_atomically(path, buffer.getvalue())
 
 
-def _of_run(pipeline: Pipeline, model: str, seed: int, *, shift: bool) -> dict[str, pl.DataFrame]:
-    """The tables of one training run, without its keys."""
-    trained = pipeline.folder.stage(train_name(model, seed))
-    evaluated = pipeline.folder.stage(evaluate_name(model, seed))
-    report = TrainReport.model_validate_json((trained / "report.json").read_bytes())
+def tables_of(
+    run: RunFolder, model: str, seed: int, interactions: Interactions, cutoffs: Sequence[int]
+) -> dict[str, pl.DataFrame]:
+    """The tables of one training run, by the names that `Frames` has for them.
+
+    Parameters
+    ----------
+    run
+        Its folder.
+    model, seed
+        Which of its runs, trained and evaluated.
+    interactions
+        The prepared interactions.
+    cutoffs
+        The K of the metrics.
+    """
+    name = train_name(model, seed)
+    evaluated = run.stage(evaluate_name(model, seed))
+    report = TrainReport.model_validate_json((run.stage(name) / "report.json").read_bytes())
     assessment = Assessment.model_validate_json((evaluated / "assessment.json").read_bytes())
     per_user = Evaluation.load(evaluated / PER_USER).frame
-    name = train_name(model, seed)
-    of_language = language_costs(pipeline, name) | mi_bounds(pipeline, name)
-    hits = pl.read_parquet(evaluated / HITS)
-    cutoffs = pipeline.config.evaluation.cutoffs
+    # evaluations of older versions have none
+    hits = pl.read_parquet(evaluated / HITS) if (evaluated / HITS).is_file() else None
     found = {
         "per_user": per_user,
-        "measures": _measures(report, assessment, of_language),
+        "measures": _measures(report, assessment, language_costs(run, name) | mi_bounds(run, name)),
         "curves": _curves(report),
-        "groups": group_metrics(per_user, hits, pipeline.context.interactions, cutoffs),
+        "groups": group_metrics(per_user, hits, interactions, cutoffs),
     }
-    if shift:
-        found["shift"] = pl.read_parquet(pipeline.folder.stage(shift_name(model, seed)) / SHIFT)
-    return found
+    shift = run.stage(shift_name(model, seed)) / SHIFT
+    return found | ({"shift": pl.read_parquet(shift)} if shift.is_file() else {})
 
 
 def _measures(
@@ -128,6 +155,7 @@ def _measures(
         "epochs": report.epochs,
         "seconds": report.seconds_per_epoch * report.epochs,
         "missing_negatives": report.missing_negatives,
+        **report.geometry,
         **of_language,
     }
     return pl.DataFrame(

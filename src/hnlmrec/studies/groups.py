@@ -13,40 +13,41 @@ from hnlmrec.data.interactions import Interactions
 N_GROUPS = 5
 
 
-def equal_groups(counts: npt.NDArray[np.integer], n_groups: int = N_GROUPS) -> npt.NDArray[np.int8]:
+def equal_groups(
+    counts: npt.NDArray[np.integer], n_groups: int = N_GROUPS
+) -> npt.NDArray[np.int64]:
     """Divide what was counted into groups with about the same sum of counts each.
 
-    Sorted by count, ties by index, each goes to the group in which the middle of its share of the
-    sum lies; so the first group has many rare ones, the last a few frequent ones.
+    All of the same count are in the same group: that in which the middle of their part of the sum
+    lies, smaller counts first. So the first group has many rare ones, the last a few frequent
+    ones; and there are fewer groups where one count has more than its share.
 
     Parameters
     ----------
     counts
         At least 0, int ``[n]``.
     n_groups
-        How many.
+        How many at most.
 
     Returns
     -------
     ndarray
-        Group of each, from 1, int8 ``[n]``.
+        Group of each, from 1 without gaps, int64 ``[n]``.
     """
-    order = np.argsort(counts, kind="stable")
-    ends = np.cumsum(counts[order])
-    middles = ends - counts[order] / 2
-    groups = np.empty(len(counts), dtype=np.int8)
-    total = max(float(ends[-1]), 1.0)
-    groups[order] = np.minimum(middles * n_groups / total, n_groups - 1).astype(np.int8) + 1
-    return groups
+    values, place, frequency = np.unique(counts, return_inverse=True, return_counts=True)
+    sums = values * frequency
+    middles = np.cumsum(sums) - sums / 2
+    group = np.minimum(middles * n_groups / max(sums.sum(), 1), n_groups - 1).astype(np.int64)
+    return np.unique(group, return_inverse=True)[1][place] + 1
 
 
 def group_metrics(
     per_user: pl.DataFrame,
-    hits: pl.DataFrame,
+    hits: pl.DataFrame | None,
     interactions: Interactions,
     cutoffs: Sequence[int],
 ) -> pl.DataFrame:
-    """Measure each group of items and of users, groups of equal numbers of interactions.
+    """Measure each group of items and of users, groups of about equal numbers of interactions.
 
     Of a group of users all metrics are means over its users. Of a group of items there is
     Recall@K: of each user with relevant items in the group, the share of these among the first K,
@@ -57,7 +58,8 @@ def group_metrics(
     per_user
         As in `Evaluation`.
     hits
-        Where relevant items stand, as `hnlmrec.evaluation.metrics.hits` gives them.
+        Where relevant items stand, as `hnlmrec.evaluation.metrics.hits` gives them; None: groups
+        of items are left out.
     interactions
         Training counts decide the groups, test interactions are the relevant ones.
     cutoffs
@@ -72,10 +74,10 @@ def group_metrics(
     train = interactions.train
     of_users = np.diff(train.indptr)
     of_items = np.bincount(train.indices, minlength=interactions.n_items)
-    frames = [
-        _of_users(per_user, _labelled(of_users, "user")),
-        _of_items(hits, _test_pairs(interactions), _labelled(of_items, "item"), cutoffs),
-    ]
+    frames = [_of_users(per_user, _labelled(of_users, "user"))]
+    if hits is not None:
+        items = _labelled(of_items, "item")
+        frames.append(_of_items(hits, _test_pairs(interactions), items, cutoffs))
     return pl.concat(frames)
 
 
@@ -85,7 +87,7 @@ def _labelled(counts: npt.NDArray[np.integer], kind: str) -> pl.DataFrame:
         {
             kind: np.arange(len(counts), dtype=np.int32),
             "count": counts.astype(np.int64),
-            "group": equal_groups(counts).astype(np.int32),
+            "group": equal_groups(counts),
         }
     )
     low, high = pl.col("count").min().over("group"), pl.col("count").max().over("group")

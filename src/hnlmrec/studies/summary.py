@@ -10,7 +10,9 @@ import numpy.typing as npt
 import polars as pl
 
 from hnlmrec.evaluation.evaluate import Evaluation
-from hnlmrec.evaluation.significance import compare
+from hnlmrec.evaluation.significance import bootstrap_interval, compare
+
+FloatArray = npt.NDArray[np.float64]
 
 _SCHEMA = {
     "point": pl.String,
@@ -28,9 +30,6 @@ _SCHEMA = {
     "p_wilcoxon_holm": pl.Float64,
     "d": pl.Float64,
 }
-_RESAMPLES, _LEVEL = 2_000, 0.95
-# users resampled at a time: bounds the memory of an interval to some 40 MB
-_CELLS = 5_000_000
 
 
 def summarise(per_user: pl.DataFrame, reference: str, metrics: Sequence[str]) -> pl.DataFrame:
@@ -60,45 +59,19 @@ def summarise(per_user: pl.DataFrame, reference: str, metrics: Sequence[str]) ->
         runs = {model: _seeds(at_point.filter(pl.col("model") == model)) for model in models}
         tested = compare(runs, reference, metrics)
         tests = {(row["model"], row["metric"]): row for row in tested.iter_rows(named=True)}
-        users = {model: _over_seeds(evaluations) for model, evaluations in runs.items()}
-        for model in models:
-            for metric in metrics:
-                own = users[model][metric].to_numpy()
+        users = {model: _by_user(evaluations, metrics) for model, evaluations in runs.items()}
+        means = _intervals([users[model] for model in models])
+        differences = _intervals([users[model] - users[reference] for model in models])
+        for place, model in enumerate(models):
+            for column, metric in enumerate(metrics):
                 row = {"point": point, "model": model, "metric": metric}
                 row |= _spread(runs[model], metric)
-                row["low"], row["high"] = bootstrap_interval(own)
+                row["low"], row["high"] = means[place, :, column]
                 if model != reference:
                     row |= {k: v for k, v in tests[model, metric].items() if k in _SCHEMA}
-                    low, high = bootstrap_interval(own - users[reference][metric].to_numpy())
-                    row |= {"difference_low": low, "difference_high": high}
+                    row["difference_low"], row["difference_high"] = differences[place, :, column]
                 rows.append(row)
     return pl.DataFrame(rows, schema=_SCHEMA)
-
-
-def bootstrap_interval(values: npt.NDArray[np.float64], seed: int = 0) -> tuple[float, float]:
-    """The interval of 95 % of a mean, by percentiles of 2,000 resamples (Efron, 1979).
-
-    Parameters
-    ----------
-    values
-        One a user, float ``[n]``.
-    seed
-        Of the resamples.
-    """
-    from scipy import stats
-
-    if np.ptp(values) == 0:
-        return float(values[0]), float(values[0])
-    result = stats.bootstrap(
-        (values,),
-        np.mean,
-        n_resamples=_RESAMPLES,
-        batch=max(_CELLS // len(values), 1),
-        confidence_level=_LEVEL,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
 def _seeds(frame: pl.DataFrame) -> list[Evaluation]:
@@ -107,10 +80,16 @@ def _seeds(frame: pl.DataFrame) -> list[Evaluation]:
     return [Evaluation(part.drop(keys)) for part in parts]
 
 
-def _over_seeds(evaluations: list[Evaluation]) -> pl.DataFrame:
-    """A user's metrics, averaged over seeds and sorted by user, as the tests have them."""
-    joined = pl.concat([evaluation.frame for evaluation in evaluations])
-    return joined.group_by("user").mean().sort("user")
+def _by_user(evaluations: list[Evaluation], metrics: Sequence[str]) -> FloatArray:
+    """Metrics of each user, averaged over seeds, float ``[n_users, n_metrics]``."""
+    tables = [one.frame.sort("user").select(metrics).to_numpy() for one in evaluations]
+    return np.asarray(np.mean(tables, axis=0))
+
+
+def _intervals(tables: list[FloatArray]) -> FloatArray:
+    """Ends of the intervals of all models and metrics, float ``[n_models, 2, n_metrics]``."""
+    low, high = bootstrap_interval(np.hstack(tables))
+    return np.stack([low, high]).reshape(2, len(tables), -1).swapaxes(0, 1)
 
 
 def _spread(evaluations: list[Evaluation], metric: str) -> dict[str, Any]:
