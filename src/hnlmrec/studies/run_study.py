@@ -145,8 +145,7 @@ class _Clock:
         full = _BAR * done // self._total
         text = f"[{'=' * full}{' ' * (_BAR - full)}] {done} of {self._total}"
         if self._took and self._left:
-            # the first cell of a run makes the language stages too, hence the median
-            minutes = sorted(self._took)[len(self._took) // 2] * self._left / 60
+            minutes = sum(self._took) / len(self._took) * self._left / 60
             text += f", about {minutes:.0f} min left"
         return text
 
