@@ -6,13 +6,15 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from report_cases import write_run, write_study
+from report_cases import study_facts, write_run, write_study
 
 from hnlmrec.errors import ArtifactError, ConfigError
 from hnlmrec.report.figures import figures
 from hnlmrec.report.findings import cautions
+from hnlmrec.report.frames import numeric_points
 from hnlmrec.report.load import load
 from hnlmrec.report.run_facts import run_notes
+from hnlmrec.report.source import Facts, Source
 from synthetic import interactions
 
 OPTIONAL = ("measures", "curves", "groups", "shift")
@@ -150,3 +152,18 @@ def test_users_of_the_same_activity_are_in_the_same_group(run_folder: Path) -> N
     assert all(before[1] < after[0] for before, after in pairwise(ends))
     evaluated = pl.read_parquet(run_folder / "evaluate/dns-seed0/per_user.parquet")
     assert groups["users"].sum() == evaluated.height
+
+
+def test_points_lie_where_the_study_says_or_where_their_labels_do() -> None:
+    axis = {"label": "share", "numeric": True, "log": False}
+    facts = study_facts(points=["100 %", "20 %"], axis=axis)
+    named = {"100 %": 1.0, "20 %": 0.2}
+
+    def numbers(**more: object) -> list[tuple[str, float]] | None:
+        source = Source(Facts.model_validate(facts | more), pl.DataFrame())
+        found = numeric_points(source)
+        return None if found is None else found.rows()
+
+    assert numbers() is None
+    assert numbers(x=named) == [("20 %", 0.2), ("100 %", 1.0)]
+    assert numbers(points=["8", "4"]) == [("4", 4.0), ("8", 8.0)]

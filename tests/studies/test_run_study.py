@@ -67,7 +67,7 @@ def test_the_tables_hold_every_cell(finished: tuple[Path, str]) -> None:
     record = json.loads((folder / "out" / "shares" / "study.json").read_text())
     assert record["points"] == ["half", "all"]
     assert record["models"] == ["dns", "hnlmrec", "noise"]
-    assert record["metrics"] == ["recall@10", "recall@5", "ndcg@10", "ndcg@5"]
+    assert record["metrics"] == ["recall@10", "ndcg@10", "recall@5", "ndcg@5"]
     assert (folder / "out" / "shares" / record["runs"]["half"] / "manifest.json").is_file()
     for name in ("per_user", "measures", "curves", "groups", "shift"):
         keys = frame(folder, name).select("point", "model", "seed").unique()

@@ -119,7 +119,8 @@ def _groups(scene: Scene, side: str) -> Plot | None:
     groups = groups.filter(pl.col("side") == side, pl.col("model").is_in(list(scene.few)))
     if groups.is_empty():
         return None
-    metric = groups["metric"][0]
+    measured = groups["metric"].unique(maintain_order=True).to_list()
+    metric = next((one for one in scene.source.facts.metrics if one in measured), measured[0])
     rows = over_seeds(groups.filter(pl.col("metric") == metric), "model", "group", "label")
     rows = frames.spread(rows).with_columns(x=pl.col("group")).sort("x", maintain_order=True)
     ticks = rows.select("x", "label").unique().sort("x")

@@ -82,8 +82,18 @@ def _at_many_points(rows: pl.DataFrame, reference: str, metric: str) -> str:
     below = clear.filter(pl.col("difference") < 0).height
     return (
         f"{said}; {model} is significantly above the reference {reference} at {above} and "
-        f"below it at {below} of {tested.height} points (paired t-test over users, Holm)."
+        f"below it at {below} of {tested.height} points (paired t-test over users, Holm): "
+        f"{_ends(tested)}."
     )
+
+
+def _ends(tested: pl.DataFrame) -> str:
+    """The gains of a model at the first and the last point."""
+    shares = [
+        (row["point"], row["difference"], row["difference"] / (row["mean"] - row["difference"]))
+        for row in (tested.row(0, named=True), tested.row(-1, named=True))
+    ]
+    return ", ".join(f"{gain:+.4f} ({share:+.1%}) at {point}" for point, gain, share in shares)
 
 
 def _gain(mean: float, base: float) -> str:

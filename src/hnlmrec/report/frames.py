@@ -30,8 +30,11 @@ def numeric_points(source: Source) -> pl.DataFrame | None:
     if len(facts.points) < 2 or not facts.axis.numeric:
         return None
     points = pl.Series("point", facts.points)
-    x = points.cast(pl.Float64, strict=False).alias("x")
-    return None if x.null_count() else pl.DataFrame([points, x]).sort("x")
+    given = pl.Series("x", [facts.x.get(point) for point in facts.points], dtype=pl.Float64)
+    numbers = pl.DataFrame([points, given]).with_columns(
+        pl.coalesce("x", pl.col("point").cast(pl.Float64, strict=False))
+    )
+    return None if numbers["x"].null_count() else numbers.sort("x")
 
 
 def convergence(source: Source, measure: str, point: str) -> pl.DataFrame | None:

@@ -77,7 +77,7 @@ class Facts(BaseModel):
     """What ``study.json`` says; of a run the same is read off its configuration.
 
     ``points``, ``models`` and ``metrics`` are in the order in which they are shown; the first two
-    metrics get figures.
+    metrics get figures. ``x`` is where points lie on a numeric axis whose labels are no numbers.
     """
 
     name: str
@@ -93,6 +93,7 @@ class Facts(BaseModel):
     quick: bool = False
     command: str = ""
     versions: dict[str, str] = {}
+    x: dict[str, float | None] = {}
     runs: dict[str, str] = {}
     cells: list[Cell] = []
     config: dict[str, Any] = {}

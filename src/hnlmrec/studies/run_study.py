@@ -77,7 +77,9 @@ def run_study(
     _train(grid, pipelines, reporter)
     frames = collect(grid.cells, pipelines, grid.study.seeds, shift=grid.study.shift)
     cutoffs = pipelines[grid.cells[0].run].config.evaluation.cutoffs
-    metrics = [f"{metric}@{k}" for metric in grid.study.metrics for k in reversed(cutoffs)]
+    metrics = [
+        f"{metric}@{k}" for k in sorted(cutoffs, reverse=True) for metric in grid.study.metrics
+    ]
     summary = summarise(frames.per_user, grid.study.reference, metrics)
     frames.save(folder)
     write_parquet(summary, folder / SUMMARY)
