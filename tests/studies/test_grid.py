@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from hnlmrec.config import RunConfig
+from hnlmrec.config.presets import preset
 from hnlmrec.errors import ConfigError
-from hnlmrec.studies.definition import Study
+from hnlmrec.studies.definition import Study, study_names
 from hnlmrec.studies.grid import Grid, build_grid
 from synthetic import small_tree
 
@@ -101,6 +103,8 @@ def test_optional_models_are_left_out_and_others_are_asked_for() -> None:
 
 def test_all_models_of_the_configuration() -> None:
     assert grid({"models": None}).models == ["uniform", "dns", "hnlmrec"]
+    with pytest.raises(ConfigError, match="needs the model sl"):
+        grid({"models": None, "reference": "sl"})
 
 
 def test_an_invalid_change_is_named() -> None:
@@ -140,3 +144,12 @@ def test_a_transferred_model_is_fine_tuned_on_the_source() -> None:
     assert found.runs[found.source].data.path == "elsewhere"
     moved = found.runs[found.cells[1].run]
     assert moved.synthesis.transfer_from == ROOT / found.source
+
+
+@pytest.mark.parametrize("name", study_names())
+@pytest.mark.parametrize("chosen", ["demo", "paper-toys"])
+def test_every_study_goes_over_the_presets(name: str, chosen: str) -> None:
+    given = RunConfig.from_dict(yaml.safe_load(preset(chosen)))
+    for quick in (False, True):
+        found = build_grid(Study.load(name), given, ROOT, quick=quick, source=given)
+        assert found.study.reference in found.models

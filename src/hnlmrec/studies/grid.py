@@ -156,14 +156,16 @@ def _shortened(study: Study) -> Study:
 
 def _variants(study: Study, config: RunConfig) -> dict[str, Variant]:
     """Rows of the tables; optional ones only where the configuration has what they are of."""
-    if study.models is None:
-        return {name: Variant() for name in config.models}
+    models = study.models or {name: Variant() for name in config.models}
     found = {
         name: variant
-        for name, variant in study.models.items()
+        for name, variant in models.items()
         if (variant.of or name) in config.models or name not in study.optional
     }
-    lacking = sorted({one.of or name for name, one in found.items()} - set(config.models))
+    wanted = {one.of or name for name, one in found.items()}
+    if study.reference not in found:
+        wanted.add(study.reference)
+    lacking = sorted(wanted - set(config.models))
     if lacking:
         raise ConfigError(
             f"the study needs the model {', '.join(lacking)}, which the configuration has not",
