@@ -11,19 +11,13 @@ from typing import Any
 import polars as pl
 from pydantic import BaseModel
 
+from hnlmrec.studies import summary as studies
+
+# what a report shows of a study's summary
 SUMMARY_SCHEMA = {
-    "point": pl.String,
-    "model": pl.String,
-    "metric": pl.String,
-    "seeds": pl.Int64,
-    "mean": pl.Float64,
-    "sd": pl.Float64,
-    "low": pl.Float64,
-    "high": pl.Float64,
-    "difference": pl.Float64,
-    "p_t_holm": pl.Float64,
-    "p_wilcoxon_holm": pl.Float64,
-    "d": pl.Float64,
+    name: kind
+    for name, kind in studies.SUMMARY_SCHEMA.items()
+    if name not in ("difference_low", "difference_high")
 }
 _KEY = {"point": pl.String, "model": pl.String, "seed": pl.Int64}
 # what else a study may hold, and its columns

@@ -14,7 +14,7 @@ from hnlmrec.evaluation.significance import bootstrap_interval, compare
 
 FloatArray = npt.NDArray[np.float64]
 
-_SCHEMA = {
+SUMMARY_SCHEMA = {
     "point": pl.String,
     "model": pl.String,
     "metric": pl.String,
@@ -68,10 +68,10 @@ def summarise(per_user: pl.DataFrame, reference: str, metrics: Sequence[str]) ->
                 row |= _spread(runs[model], metric)
                 row["low"], row["high"] = means[place, :, column]
                 if model != reference:
-                    row |= {k: v for k, v in tests[model, metric].items() if k in _SCHEMA}
+                    row |= {k: v for k, v in tests[model, metric].items() if k in SUMMARY_SCHEMA}
                     row["difference_low"], row["difference_high"] = differences[place, :, column]
                 rows.append(row)
-    return pl.DataFrame(rows, schema=_SCHEMA)
+    return pl.DataFrame(rows, schema=SUMMARY_SCHEMA)
 
 
 def _seeds(frame: pl.DataFrame) -> list[Evaluation]:
