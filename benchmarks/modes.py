@@ -23,10 +23,10 @@ from torch import Tensor
 
 from hnlmrec.artifacts import RunFolder
 from hnlmrec.config import RunConfig
+from hnlmrec.context import Context
 from hnlmrec.process import set_up_process
 from hnlmrec.reporting import Reporter
 from hnlmrec.stage_names import FINETUNE
-from hnlmrec.stages import Context
 from hnlmrec.synthesis.live import LiveNegatives
 from hnlmrec.synthesis.model import HardNegativeModel
 from hnlmrec.synthesis.prefix import shares_prefixes

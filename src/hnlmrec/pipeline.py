@@ -16,7 +16,9 @@ from typing import Any
 
 from hnlmrec.artifacts import RunFolder, content_key
 from hnlmrec.config import ModelConfig, RunConfig
+from hnlmrec.context import Context
 from hnlmrec.errors import ConfigError
+from hnlmrec.outside import adapter_file, source_files, wording_texts
 from hnlmrec.process import set_up_process
 from hnlmrec.reporting import Reporter
 from hnlmrec.stage_names import (
@@ -34,8 +36,6 @@ from hnlmrec.stage_names import (
     train_name,
 )
 from hnlmrec.stages import (
-    Context,
-    adapter_file,
     check_counts,
     compare_stage,
     encode_stage,
@@ -46,10 +46,8 @@ from hnlmrec.stages import (
     prepare_stage,
     pretrain_stage,
     profile_stage,
-    source_files,
     synthesize_stage,
     train_stage,
-    wording_texts,
 )
 
 # raise when what a stage writes changes its form: older folders are then redone

@@ -18,13 +18,14 @@ from hnlmrec.baselines import BASELINES
 from hnlmrec.baselines.picks import PICKS
 from hnlmrec.config import EvaluationConfig, ModelConfig, RunConfig
 from hnlmrec.config.baselines import BASELINE_NAMES, ON_LAYER_0
+from hnlmrec.context import Context
 from hnlmrec.data.interactions import Interactions
 from hnlmrec.errors import ConfigError
 from hnlmrec.losses import LOSSES
 from hnlmrec.negatives import SAMPLERS
 from hnlmrec.pipeline import Pipeline, model_needs
 from hnlmrec.reporting import Reporter
-from hnlmrec.stages import Context, pick_stage
+from hnlmrec.stages import pick_stage
 from hnlmrec.studies.assess import assess
 from hnlmrec.training import TrainedModel, build_learner, train
 from hnlmrec.training.learner import epoch_batches

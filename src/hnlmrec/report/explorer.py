@@ -18,12 +18,12 @@ from torch import Tensor
 
 from hnlmrec.artifacts import RunFolder
 from hnlmrec.config import RunConfig
+from hnlmrec.context import Context
 from hnlmrec.errors import ArtifactError
 from hnlmrec.profiles import Profiles
 from hnlmrec.report.picks import NEAREST, Picks, pick
 from hnlmrec.reporting import Reporter
 from hnlmrec.stage_names import PROFILE
-from hnlmrec.stages import Context
 
 MOST_USERS = 20_000
 _PAIRS = 5  # training pairs of a user that negatives are shown for

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from hnlmrec.config.samplers import AhnsConfig, BaseSamplerConfig, DnsConfig, MixGcfConfig
+from hnlmrec.context import Context
 from hnlmrec.data.interactions import Interactions
 from hnlmrec.evaluation.false_negatives import nearest_uninteracted
 from hnlmrec.negatives import (
@@ -21,7 +22,6 @@ from hnlmrec.negatives import (
     build_sampler,
 )
 from hnlmrec.stage_names import train_name
-from hnlmrec.stages import Context
 from hnlmrec.studies.examples import synthesising_models
 from hnlmrec.training import TrainedModel, build_learner
 from hnlmrec.training.learner import Learner

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from hnlmrec.config import RunConfig, SemanticConfig
+from hnlmrec.context import Context
 from hnlmrec.errors import ConfigError
 from hnlmrec.evaluation.false_negatives import nearest_uninteracted
 from hnlmrec.negatives import Dns, PairBatch, Uninteracted
 from hnlmrec.profiles import Profiles
 from hnlmrec.stage_names import PROFILE, train_name
-from hnlmrec.stages import Context
 from hnlmrec.training import TrainedModel, build_learner
 
 _PAIRS, _PROFILE_LENGTH = 5, 200

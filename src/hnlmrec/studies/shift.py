@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from hnlmrec.config import ModelConfig
+from hnlmrec.context import Context
 from hnlmrec.data.interactions import Interactions
 from hnlmrec.evaluation.membership import contains
 from hnlmrec.negatives import EmbeddingView
 from hnlmrec.pipeline import Pipeline, Stage, model_needs
 from hnlmrec.stage_names import train_name
-from hnlmrec.stages import Context
 from hnlmrec.studies.sampled import catalogue_items, epoch_negatives, restored, some_items
 from hnlmrec.training.artefacts import LanguageArtefacts
 from hnlmrec.training.model import TrainedModel

@@ -18,9 +18,9 @@ from hnlmrec.artifacts import write_atomically
 from hnlmrec.config import ModelConfig, RunConfig, merge
 from hnlmrec.config.loading import explain, nested, read_yaml
 from hnlmrec.config.section import Section
+from hnlmrec.context import Context
 from hnlmrec.errors import ConfigError
 from hnlmrec.pipeline import Pipeline, Stage, model_needs
-from hnlmrec.stages import Context
 from hnlmrec.training import TrainReport, train
 from hnlmrec.training.model import FILE as MODEL_FILE
 

@@ -1,0 +1,29 @@
+"""Files outside of a run that decide what its stages write: changed ones change a stage's key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hnlmrec.config import DataConfig
+from hnlmrec.data.embedded import locate as locate_data
+from hnlmrec.stage_names import FINETUNE
+
+
+def source_files(config: DataConfig) -> list[tuple[str, int, int]]:
+    """Name, size and modification time of the files data is read from: new files, new run."""
+    folder = locate_data(config.path)
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+
+
+def adapter_file(run: Path | None) -> tuple[int, int] | None:
+    """Size and modification time of what another run fine-tuned."""
+    file = None if run is None else run / FINETUNE / "adapter.safetensors"
+    # the stage itself says what is wrong with one that is not there
+    return (file.stat().st_size, file.stat().st_mtime_ns) if file and file.is_file() else None
+
+
+def wording_texts(*files: Path | None) -> list[str | None]:
+    """The files that replace the wording of questions, as they are now."""
+    # the stage itself says what is wrong with one that is not there
+    return [file.read_text("utf-8") if file and file.is_file() else None for file in files]
