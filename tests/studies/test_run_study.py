@@ -123,10 +123,13 @@ def test_what_is_finished_is_not_done_again(finished: tuple[Path, str]) -> None:
     assert ">" not in again
     # another study of the same data shares what it has in common with this one
     other = STUDY | {"points": {"": {}}, "axis": {}, "models": {"dns": {}, "uniform": {}}}
+    other["shift"] = False
     (folder / "other.yaml").write_text(yaml.safe_dump(other))
     printed = call(folder, folder / "other.yaml")
     assert "> train/uniform-" in printed
     assert "> train/dns-" not in printed
+    # what the other study alone looks at is not in this one's tables
+    assert not (folder / "out" / "other" / "shift.parquet").exists()
     # and leaves in the run's configuration what that one needs
     (run,) = (folder / "out" / "runs").glob("base-*")
     names = {name.rpartition("-")[0] for name in RunConfig.from_yaml(run / "config.yaml").models}
