@@ -31,6 +31,18 @@ def test_a_best_reference_is_compared_with_the_next() -> None:
     assert "the next is hnlmrec with 0.1100, -0.0100 (-8.3%)" in said
 
 
+def test_several_others_are_counted() -> None:
+    source = _source(models=["dns", "hnlmrec", "noise", "uniform"])
+    summary = source.summary.with_columns(
+        difference=pl.when(model="uniform").then(-0.01).otherwise("difference"),
+        p_t_holm=pl.when(model="uniform").then(0.001).otherwise("p_t_holm"),
+    )
+    said = finding(Source(source.facts, summary))
+    assert said.endswith(
+        "dns is significantly above 1 of the 3 other models, below 1, and level with 1."
+    )
+
+
 def test_a_missing_test_is_never_called_significant() -> None:
     source = _source(models=["dns", "hnlmrec"])
     summary = source.summary.with_columns(p_t_holm=pl.lit(None, pl.Float64))

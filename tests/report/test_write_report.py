@@ -48,7 +48,10 @@ def test_several_sources_share_a_page_and_no_file(run_folder: Path, tmp_path: Pa
     write_report([study, other, run_folder], out, 5, "hnlmrec report")
     page = (out / "report.html").read_text()
     assert "<h1>3 runs and studies</h1>" in page
-    assert "One &amp; all" in page
+    # the first screen says what each found, and on which data
+    overview = page[: page.index("<main")]
+    assert "One &amp; all (toys)" in overview
+    assert overview.count("in recall@20 with") == 3
     # a study shows the run of its first point
     assert page.count('class="explorer"') == 2
     names = {file.name for file in (out / "tables").glob("*metrics.csv")}

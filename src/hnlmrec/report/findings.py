@@ -9,6 +9,8 @@ import polars as pl
 from hnlmrec.report.source import Source
 
 _SIGNIFICANT = 0.05
+# of so many other models nothing is counted: the first sentence says most of it
+_FEW = 2
 
 
 def finding(source: Source) -> str:
@@ -18,7 +20,8 @@ def finding(source: Source) -> str:
     if rows.is_empty():
         return f"Nothing was measured in {metric}."
     if rows["point"].n_unique() == 1:
-        return _at_one_point(rows, facts.reference, metric)
+        said = _at_one_point(rows, facts.reference, metric)
+        return said + _standing(rows, facts.reference)
     return _at_many_points(rows, facts.reference, metric)
 
 
@@ -57,6 +60,20 @@ def _at_one_point(rows: pl.DataFrame, reference: str, metric: str) -> str:
     gain = f"the next is {second['model']} with {second['mean']:.4f}"
     return f"The reference {said}; {gain}, {_gain(second['mean'], base['mean'])}; " + (
         f"{_verdict(second)}."
+    )
+
+
+def _standing(rows: pl.DataFrame, reference: str) -> str:
+    """Of how many other models the reference is significantly above, where there are several."""
+    tested = rows.filter(pl.col("model") != reference, pl.col("p_t_holm").is_not_null())
+    if tested.height <= _FEW:
+        return ""
+    clear = tested.filter(pl.col("p_t_holm") < _SIGNIFICANT)
+    above = clear.filter(pl.col("difference") < 0).height
+    below = clear.height - above
+    return (
+        f" {reference} is significantly above {above} of the {tested.height} other models, below "
+        f"{below}, and level with {tested.height - clear.height}."
     )
 
 

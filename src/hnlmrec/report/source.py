@@ -92,6 +92,12 @@ class Facts(BaseModel):
     cells: list[Cell] = []
     config: dict[str, Any] = {}
 
+    @property
+    def heading(self) -> str:
+        """The title with the data set, which a study's does not name."""
+        named = not self.dataset or self.dataset in self.title
+        return self.title if named else f"{self.title} ({self.dataset})"
+
 
 @dataclass(frozen=True, eq=False)
 class Source:

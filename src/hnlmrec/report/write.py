@@ -57,7 +57,7 @@ def write_report(folders: list[Path], output: Path, users: int, command: str) ->
     for source, name in zip(sources, _names(sources), strict=True):
         section = _section(source, name, users, output, "" if len(sources) == 1 else f"{name}-")
         sections.append(section)
-        lines += [section.source.facts.title, f"    {section.finding}"]
+        lines += [section.source.facts.heading, f"    {section.finding}"]
         lines += [f"    note: {caution}" for caution in section.cautions]
     write_atomically(output / PAGE, page(sections, command).encode())
     return [*lines, f"wrote {output / PAGE}, {output / 'figures'} and {output / 'tables'}"]
