@@ -32,14 +32,16 @@ def test_a_best_reference_is_compared_with_the_next() -> None:
 
 
 def test_several_others_are_counted() -> None:
-    source = _source(models=["dns", "hnlmrec", "noise", "uniform"])
+    # hnlmrec is clearly above the reference, noise not
+    source = _source(models=["dns", "hnlmrec", "noise", "uniform", "popularity"])
+    worse = pl.col("model").is_in(["uniform", "popularity"])
     summary = source.summary.with_columns(
-        difference=pl.when(model="uniform").then(-0.01).otherwise("difference"),
-        p_t_holm=pl.when(model="uniform").then(0.001).otherwise("p_t_holm"),
+        difference=pl.when(worse).then(-0.01).otherwise("difference"),
+        p_t_holm=pl.when(worse).then(0.001).otherwise("p_t_holm"),
     )
     said = finding(Source(source.facts, summary))
     assert said.endswith(
-        "dns is significantly above 1 of the 3 other models, below 1, and level with 1."
+        "dns is significantly above 2 of the 4 other models, below 1, and level with 1."
     )
 
 
