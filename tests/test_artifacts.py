@@ -77,7 +77,9 @@ def test_a_kill_before_the_renaming_loses_nothing(run: RunFolder, replaced: bool
     _write(run, "a", "k", "done")
     run.stage("a").rename(run.path / "a.partial")
     assert (run.path / "a.partial" / RECORD).exists()
+    assert run.tidy() == []
     assert run.up_to_date("a", "k")
+    assert not (run.path / "a.old").exists()
     assert (run.stage("a") / "out.txt").read_text() == "done"
 
 

@@ -6,13 +6,11 @@ and its inputs give. The truth is in these files; ``manifest.json`` gathers them
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
@@ -25,10 +23,31 @@ from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 
 from hnlmrec.config import RunConfig
+from hnlmrec.disk import (
+    old_of,
+    partials,
+    remove_partials,
+    replace_folder,
+    sha256_of,
+    sync_file,
+    sync_folder,
+    write_atomically,
+    writing,
+)
 from hnlmrec.errors import ArtifactError, ConfigError
+from hnlmrec.lock import FolderLock
 from hnlmrec.measure import Meter
 
+__all__ = [
+    "CHECKED_BYTES", "RECORD", "FileRecord", "RunFolder", "StageRecord", "content_key",
+    "describe_files", "reading", "versions", "write_atomically",
+]  # fmt: skip
+
 RECORD = "stage.json"
+CONFIG, MANIFEST = "config.yaml", "manifest.json"
+# of larger files only the size is compared at each start: `hnlmrec verify` reads them, too
+CHECKED_BYTES = 2**30
+_KEY = "key"
 _PACKAGES = ("hnlmrec", "torch", "numpy", "scipy", "polars", "transformers", "peft")
 
 
@@ -55,63 +74,60 @@ class StageRecord(BaseModel):
 
 
 class RunFolder:
-    """The artefacts of one run."""
+    """The artefacts of one run.
+
+    Whoever writes holds ``lock``; `up_to_date` and all that reads do without it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.lock = FolderLock(path)
+        # files whose checksum was right, and what they then looked like from outside
+        self._checked: dict[Path, tuple[int, int, int]] = {}
 
     def stage(self, name: str) -> Path:
         """The folder of a finished stage."""
         return self.path / name
 
+    def work(self, name: str) -> Path:
+        """The folder of a stage that is not finished."""
+        return self.path / f"{name}.partial"
+
     def record(self, name: str) -> StageRecord | None:
         """The record of a stage, or None when it never finished here."""
-        try:
-            return StageRecord.model_validate_json((self.stage(name) / RECORD).read_bytes())
-        except FileNotFoundError:
-            return None
-        except (ValidationError, OSError) as error:
-            raise ArtifactError(
-                f"the record of stage {name} is damaged ({error})",
-                where=str(self.stage(name) / RECORD),
-                mend="delete that folder and run the command again",
-            ) from None
+        return _read_record(self.stage(name) / RECORD, name)
 
     def content(self, name: str) -> str:
         """A hash of the files of a finished stage: equal for equal files."""
-        record = self.record(name)
-        if record is None:
-            raise ArtifactError(f"stage {name} has not finished", where=str(self.stage(name)))
+        record = self._finished(name)
         return content_key({file: facts.sha256 for file, facts in record.files.items()})
 
-    def damaged(self, name: str) -> list[str]:
-        """Files of a finished stage that are gone or no longer what was written."""
-        record = self.record(name)
-        if record is None:
-            raise ArtifactError(f"stage {name} has not finished", where=str(self.stage(name)))
+    def damaged(self, name: str, *, below: int | None = None) -> list[str]:
+        """Files of a finished stage that are gone or no longer what was written.
+
+        Parameters
+        ----------
+        name
+            Of the stage.
+        below
+            Compare checksums of files up to so many bytes, and once in this object's life unless
+            they change; of larger ones the size. None: read all of them, now.
+        """
         return [
             file
-            for file, facts in record.files.items()
-            if not (self.stage(name) / file).is_file()
-            or _sha256(self.stage(name) / file) != facts.sha256
+            for file, facts in self._finished(name).files.items()
+            if not self._is_whole(self.stage(name) / file, facts, below)
         ]
 
     def up_to_date(self, name: str, key: str) -> bool:
-        """Whether the stage finished with this key and all its files are there in full size."""
-        work = self.stage(name).with_name(f"{self.stage(name).name}.partial")
-        if (work / RECORD).is_file():
-            # the record is written last: a kill came between it and the renaming
-            _replace_folder(work, self.stage(name))
+        """Whether the stage finished with this key and all its files are what was written.
+
+        Of files above `CHECKED_BYTES` only the size is looked at.
+        """
         record = self.record(name)
-        return (
-            record is not None
-            and record.key == key
-            and all(
-                (self.stage(name) / file).is_file()
-                and (self.stage(name) / file).stat().st_size == facts.bytes
-                for file, facts in record.files.items()
-            )
-        )
+        if record is None or record.key != key:
+            return False
+        return not self.damaged(name, below=CHECKED_BYTES)
 
     def claim(self, config: RunConfig, *, update: bool) -> None:
         """Write ``config.yaml``; refuse a folder that belongs to another configuration.
@@ -122,21 +138,34 @@ class RunFolder:
             When the folder holds another configuration and ``update`` is false; it names the
             keys that differ.
         """
-        file = self.path / "config.yaml"
-        text = config.to_yaml()
-        if file.exists() and not update:
+        changed = self.differences(config)
+        if changed == []:
+            return
+        if changed and not update:
+            raise ConfigError(
+                f"the folder holds a run of another configuration, which differs in: "
+                f"{'; '.join(changed[:8])}{' ...' if len(changed) > 8 else ''}",
+                where=str(self.path),
+                mend="name another folder by --run, or redo in this one what the change "
+                "touches by --update",
+            )
+        with self.lock.held(), writing(CONFIG, self.path):
+            write_atomically(self.path / CONFIG, config.to_yaml().encode())
+
+    def differences(self, config: RunConfig) -> list[str] | None:
+        """What ``config.yaml`` has otherwise, but for the folder's name; None: there is none."""
+        file = self.path / CONFIG
+        try:
             theirs = yaml.safe_load(file.read_text(encoding="utf-8"))
-            changed = list(_differences(theirs, yaml.safe_load(text)))
-            if changed:
-                raise ConfigError(
-                    f"the folder holds a run of another configuration, which differs in: "
-                    f"{'; '.join(changed[:8])}{' ...' if len(changed) > 8 else ''}",
-                    where=str(self.path),
-                    mend="name another folder by --run, or redo in this one what the change "
-                    "touches by --update",
-                )
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, text.encode())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"the configuration of this run is damaged ({error})",
+                where=str(file),
+                mend="delete that file and run the command again: finished stages are kept",
+            ) from None
+        return list(_differences(theirs, yaml.safe_load(config.to_yaml())))
 
     @contextmanager
     def write(
@@ -145,19 +174,17 @@ class RunFolder:
         """Give a folder to write a stage into; when the block ends well it takes its place.
 
         An interrupted stage of the same key finds there what it had written, so it can go on.
-        What the block appends to ``lines`` is kept in the record.
+        What the block appends to ``lines`` is kept in the record. Files that are only there to go
+        on from have "checkpoint" in their names: they are removed once the record is written.
         """
-        final = self.stage(name)
-        work = final.with_name(f"{final.name}.partial")
-        key_file = work / "key"
-        if not (key_file.is_file() and key_file.read_text() == key):
-            shutil.rmtree(work, ignore_errors=True)
-            work.mkdir(parents=True)
-            key_file.write_text(key)
-        meter = Meter()
-        try:
+        work = self.work(name)
+        with self.lock.held(), writing(f"stage {name}", self.path):
+            key_file = work / _KEY
+            if not (key_file.is_file() and key_file.read_bytes() == key.encode()):
+                shutil.rmtree(work, ignore_errors=True)
+                write_atomically(key_file, key.encode())
+            meter = Meter()
             yield work
-            key_file.unlink()
             record = StageRecord(
                 stage=name,
                 key=key,
@@ -170,27 +197,99 @@ class RunFolder:
                 files=describe_files(work),
                 lines=lines,
             )
+            _sync(work, self.path)
             write_atomically(work / RECORD, record.model_dump_json(indent=1).encode())
-            _replace_folder(work, final)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise ArtifactError(
-                f"no space is left on the disk while stage {name} was written",
-                where=str(work),
-                mend="free some space and run the same command again: finished stages are kept",
-            ) from None
-        self.gather()
+            self._finish(name)
+            self.gather()
+
+    def tidy(self) -> list[str]:
+        """Remove what a kill left behind, and put whole stages into their place.
+
+        Only for a holder of the lock.
+
+        Returns
+        -------
+        list[str]
+            Stages that were begun and not finished; `write` goes on with them.
+        """
+        for name in self.finished_stages():
+            self._finished(name)  # one whose record is damaged is told of before hours of work
+        remove_partials(*_places(self.path))
+        for old in _folders(self.path, ".old"):
+            final = old.with_suffix("")
+            if final.exists():
+                shutil.rmtree(old)
+            elif not (final.with_name(f"{final.name}.partial") / RECORD).is_file():
+                old.rename(final)
+        begun = []
+        for work in _folders(self.path, ".partial"):
+            name = work.with_suffix("").relative_to(self.path).as_posix()
+            # the record is written last: a kill came between it and the renaming
+            if (work / RECORD).is_file():
+                self._finish(name)
+            else:
+                begun.append(name)
+        return begun
+
+    def is_tidy(self, stages: Collection[str]) -> bool:
+        """Whether a kill left nothing behind of these finished stages, nor an old manifest."""
+        left = [folder for name in stages for folder in (self.work(name), old_of(self.stage(name)))]
+        if partials(*_places(self.path)) or any(folder.exists() for folder in left):
+            return False
+        try:
+            return bool(json.loads((self.path / MANIFEST).read_bytes()) == self._manifest())
+        except (OSError, ValueError):
+            return False
+
+    def discard(self, name: str) -> None:
+        """Remove what was begun of a stage that has finished since with another key."""
+        shutil.rmtree(self.work(name), ignore_errors=True)
 
     def gather(self) -> None:
         """Write ``manifest.json`` from the records of all stages."""
-        records = [json.loads(file.read_bytes()) for file in sorted(self.path.rglob(RECORD))]
-        manifest = {
-            "format": 1,
-            "config": yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8")),
-            "stages": {record["stage"]: record for record in records},
-        }
-        write_atomically(self.path / "manifest.json", json.dumps(manifest, indent=1).encode())
+        text = json.dumps(self._manifest(), indent=1)
+        with writing(MANIFEST, self.path):
+            write_atomically(self.path / MANIFEST, text.encode())
+
+    def finished_stages(self) -> list[str]:
+        """Names of all stages that have a record here."""
+        return [
+            folder.relative_to(self.path).as_posix()
+            for folder in _folders(self.path)
+            if folder.suffix not in (".partial", ".old") and (folder / RECORD).is_file()
+        ]
+
+    def _manifest(self) -> dict[str, Any]:
+        stages = {name: self._finished(name).model_dump() for name in self.finished_stages()}
+        config = yaml.safe_load((self.path / CONFIG).read_text(encoding="utf-8"))
+        return {"format": 1, "config": config, "stages": stages}
+
+    def _finished(self, name: str) -> StageRecord:
+        record = self.record(name)
+        if record is None:
+            raise ArtifactError(f"stage {name} has not finished", where=str(self.stage(name)))
+        return record
+
+    def _finish(self, name: str) -> None:
+        """Put a whole stage into its place, without what it kept to go on from."""
+        for file in _kept_to_go_on(self.work(name)):
+            file.unlink()
+        replace_folder(self.work(name), self.stage(name))
+
+    def _is_whole(self, file: Path, facts: FileRecord, below: int | None) -> bool:
+        try:
+            stat = file.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        if stat.st_size != facts.bytes:
+            return False
+        seen = (stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns)
+        if below is not None and (stat.st_size > below or self._checked.get(file) == seen):
+            return True
+        if sha256_of(file) != facts.sha256:
+            return False
+        self._checked[file] = seen
+        return True
 
 
 @contextmanager
@@ -222,41 +321,53 @@ def versions() -> dict[str, str]:
 
 
 def describe_files(folder: Path) -> dict[str, FileRecord]:
-    """Size and SHA-256 of every file below a folder, by relative path."""
+    """Size and SHA-256 of every file of a stage, by relative path; not what it goes on from."""
     found = {}
+    unwanted = _kept_to_go_on(folder)
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        found[file.relative_to(folder).as_posix()] = FileRecord(
-            bytes=file.stat().st_size, sha256=_sha256(file)
-        )
+        if file not in unwanted:
+            found[file.relative_to(folder).as_posix()] = FileRecord(
+                bytes=file.stat().st_size, sha256=sha256_of(file)
+            )
     return found
 
 
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _kept_to_go_on(work: Path) -> list[Path]:
+    return [file for file in work.iterdir() if file.name == _KEY or "checkpoint" in file.name]
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that readers see the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+def _sync(work: Path, run: Path) -> None:
+    """Bring a stage to the disk: its files, its folders, and the names of these up to the run's."""
+    for path in work.rglob("*"):
+        (sync_folder if path.is_dir() else sync_file)(path)
+    for folder in (work, *work.parents):
+        sync_folder(folder)
+        if folder == run.parent:
+            break
+
+
+def _folders(run: Path, suffix: str = "") -> list[Path]:
+    """Where stages may be, as in ``prepare`` and ``train/dns-seed0``."""
+    inner = [path for place in _places(run)[1:] for path in place.glob("*/")]
+    return sorted(path for path in (*_places(run)[1:], *inner) if path.name.endswith(suffix))
+
+
+def _places(run: Path) -> list[Path]:
+    """The folder of a run and those in it that are not runs of their own."""
+    return [run, *(path for path in run.glob("*/") if not (path / CONFIG).is_file())]
+
+
+def _read_record(file: Path, name: str) -> StageRecord | None:
     try:
-        with partial.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _replace_folder(work: Path, final: Path) -> None:
-    old = final.with_name(final.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if final.exists():
-        final.rename(old)
-    work.rename(final)
-    shutil.rmtree(old, ignore_errors=True)
+        return StageRecord.model_validate_json(file.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (ValidationError, OSError) as error:
+        raise ArtifactError(
+            f"the record of stage {name} is damaged ({error})",
+            where=str(file),
+            mend="delete that folder and run the command again",
+        ) from None
 
 
 def _differences(theirs: Any, ours: Any, key: str = "") -> Iterator[str]:

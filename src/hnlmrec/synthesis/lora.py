@@ -30,6 +30,7 @@ def tune_language_model(
     if resumed := read_checkpoint(checkpoint, parameters, optimizer):
         best, facts = resumed
         model.encoder.tokens_read = facts["tokens"]
+    task.cut_log("lora", facts["step"])
     for step in range(facts["step"] + 1, config.steps + 1):
         if step > 0:
             _step(task, model, step, optimizer)
