@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import yaml
 from polars.exceptions import PolarsError
-from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 
 from hnlmrec.config import RunConfig
@@ -37,40 +34,22 @@ from hnlmrec.disk import (
 from hnlmrec.errors import ArtifactError, ConfigError
 from hnlmrec.lock import FolderLock
 from hnlmrec.measure import Meter
+from hnlmrec.stage_records import (
+    KEY,
+    RECORD,
+    FileRecord,
+    StageRecord,
+    describe_files,
+    kept_to_go_on,
+    read_record,
+    versions,
+)
 
-__all__ = [
-    "CHECKED_BYTES", "RECORD", "FileRecord", "RunFolder", "StageRecord", "content_key",
-    "describe_files", "reading", "versions", "write_atomically",
-]  # fmt: skip
+__all__ = ["CHECKED_BYTES", "RunFolder", "content_key", "reading", "write_atomically"]
 
-RECORD = "stage.json"
 CONFIG, MANIFEST = "config.yaml", "manifest.json"
 # of larger files only the size is compared at each start: `hnlmrec verify` reads them, too
 CHECKED_BYTES = 2**30
-_KEY = "key"
-_PACKAGES = ("hnlmrec", "torch", "numpy", "scipy", "polars", "transformers", "peft")
-
-
-class FileRecord(BaseModel):
-    """Size and content hash of one written file."""
-
-    bytes: int
-    sha256: str
-
-
-class StageRecord(BaseModel):
-    """What a finished stage was made from, and what it cost."""
-
-    stage: str
-    key: str
-    section: dict[str, Any]
-    inputs: dict[str, str]
-    versions: dict[str, str]
-    seconds: float
-    peak_memory_mib: float
-    finished: str
-    files: dict[str, FileRecord]
-    lines: list[str]
 
 
 class RunFolder:
@@ -95,7 +74,7 @@ class RunFolder:
 
     def record(self, name: str) -> StageRecord | None:
         """The record of a stage, or None when it never finished here."""
-        return _read_record(self.stage(name) / RECORD, name)
+        return read_record(self.stage(name) / RECORD, name)
 
     def content(self, name: str) -> str:
         """A hash of the files of a finished stage: equal for equal files."""
@@ -118,6 +97,32 @@ class RunFolder:
             for file, facts in self._finished(name).files.items()
             if not self._is_whole(self.stage(name) / file, facts, below)
         ]
+
+    def verify(self) -> Iterator[str]:
+        """Compare the checksums of all files of all finished stages; say of each what there is.
+
+        Raises
+        ------
+        ArtifactError
+            When there is no run here, or, at the end, when files are not what was written.
+        """
+        stages = self.finished_stages()
+        if not stages:
+            raise ArtifactError("no stage has finished here", where=str(self.path))
+        wrong = []
+        for name in stages:
+            files = self._finished(name).files
+            damaged = self.damaged(name)
+            wrong += [f"{name}/{file}" for file in damaged]
+            size = sum(facts.bytes for facts in files.values())
+            found = f"damaged: {', '.join(damaged)}" if damaged else "as written"
+            yield f"{name}: {len(files)} files, {size / 1e6:,.1f} MB, {found}"
+        if wrong:
+            raise ArtifactError(
+                f"damaged since they were written: {', '.join(wrong)}",
+                where=str(self.path),
+                mend="run the same command as before: it does these stages again",
+            )
 
     def up_to_date(self, name: str, key: str) -> bool:
         """Whether the stage finished with this key and all its files are what was written.
@@ -179,7 +184,7 @@ class RunFolder:
         """
         work = self.work(name)
         with self.lock.held(), writing(f"stage {name}", self.path):
-            key_file = work / _KEY
+            key_file = work / KEY
             if not (key_file.is_file() and key_file.read_bytes() == key.encode()):
                 shutil.rmtree(work, ignore_errors=True)
                 write_atomically(key_file, key.encode())
@@ -272,7 +277,7 @@ class RunFolder:
 
     def _finish(self, name: str) -> None:
         """Put a whole stage into its place, without what it kept to go on from."""
-        for file in _kept_to_go_on(self.work(name)):
+        for file in kept_to_go_on(self.work(name)):
             file.unlink()
         replace_folder(self.work(name), self.stage(name))
 
@@ -309,33 +314,6 @@ def content_key(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide results, where installed."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def describe_files(folder: Path) -> dict[str, FileRecord]:
-    """Size and SHA-256 of every file of a stage, by relative path; not what it goes on from."""
-    found = {}
-    unwanted = _kept_to_go_on(folder)
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        if file not in unwanted:
-            found[file.relative_to(folder).as_posix()] = FileRecord(
-                bytes=file.stat().st_size, sha256=sha256_of(file)
-            )
-    return found
-
-
-def _kept_to_go_on(work: Path) -> list[Path]:
-    return [file for file in work.iterdir() if file.name == _KEY or "checkpoint" in file.name]
-
-
 def _sync(work: Path, run: Path) -> None:
     """Bring a stage to the disk: its files, its folders, and the names of these up to the run's."""
     for path in work.rglob("*"):
@@ -355,19 +333,6 @@ def _folders(run: Path, suffix: str = "") -> list[Path]:
 def _places(run: Path) -> list[Path]:
     """The folder of a run and those in it that are not runs of their own."""
     return [run, *(path for path in run.glob("*/") if not (path / CONFIG).is_file())]
-
-
-def _read_record(file: Path, name: str) -> StageRecord | None:
-    try:
-        return StageRecord.model_validate_json(file.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (ValidationError, OSError) as error:
-        raise ArtifactError(
-            f"the record of stage {name} is damaged ({error})",
-            where=str(file),
-            mend="delete that folder and run the command again",
-        ) from None
 
 
 def _differences(theirs: Any, ours: Any, key: str = "") -> Iterator[str]:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hnlmrec.errors import ArtifactError
@@ -32,7 +32,9 @@ def write_atomically(path: Path, content: bytes) -> None:
         partial.replace(path)
         sync_folder(path.parent)
     finally:
-        partial.unlink(missing_ok=True)
+        # where nothing can be written any more, the error above is the one to tell
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def partials(*folders: Path) -> list[Path]:

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -69,7 +69,9 @@ class FolderLock:
                 write_atomically(self.folder / _HOLDER, json.dumps(_facts()).encode())
             yield True
         finally:
-            (self.folder / _HOLDER).unlink(missing_ok=True)
+            # where nothing can be written any more, it names one that is gone, and nobody asks
+            with suppress(OSError):
+                (self.folder / _HOLDER).unlink(missing_ok=True)
             self._lock.release()
 
 

@@ -11,13 +11,14 @@ from typing import Any
 
 import polars as pl
 
-from hnlmrec.artifacts import versions, write_atomically
+from hnlmrec.artifacts import write_atomically
 from hnlmrec.config import RunConfig
 from hnlmrec.disk import remove_partials
 from hnlmrec.lock import FolderLock
 from hnlmrec.pipeline import Pipeline
 from hnlmrec.reporting import Reporter
 from hnlmrec.stage_names import FINETUNE, evaluate_name
+from hnlmrec.stage_records import versions
 from hnlmrec.studies.definition import Study
 from hnlmrec.studies.frames import collect, write_parquet
 from hnlmrec.studies.grid import Cell, Grid, build_grid
