@@ -24,7 +24,7 @@ class FolderLock:
 
     The kernel takes the lock back when its process ends, however it ends, so a kill leaves none
     behind and no clock has a part in it. ``.lock`` stays in the folder and says nothing by itself;
-    ``.lock.holder`` tells others who holds it.
+    ``.lock.holder`` tells others who holds it, and means nothing when nobody does.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ known by its key; prepared data by its content.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 from hnlmrec.artifacts import CHECKED_BYTES, RunFolder, content_key
 from hnlmrec.config import ModelConfig, RunConfig
 from hnlmrec.context import Context
-from hnlmrec.errors import ConfigError
+from hnlmrec.errors import ArtifactError, ConfigError
 from hnlmrec.outside import adapter_file, source_files, wording_texts
 from hnlmrec.process import set_up_process
 from hnlmrec.reporting import Reporter
@@ -286,7 +286,7 @@ class Pipeline:
     def run(self, targets: Iterable[str]) -> None:
         """Run these stages and what they need; what is up to date is skipped.
 
-        When all of it is, nothing is written, so that the folder may be read-only.
+        When all of it is, the folder is only read: it may be read-only, or written to by another.
 
         Raises
         ------
@@ -302,7 +302,8 @@ class Pipeline:
                     f"there is no stage {target!r}; there are {', '.join(self.stages)}"
                 )
             wanted |= {target, *self.upstream(target)}
-        if self._are_done(wanted) and self.folder.is_tidy(wanted):
+        if self._are_done(wanted):
+            self._mend(wanted)
             for stage in self._in_order(wanted):
                 self._skip(stage)
             return
@@ -337,6 +338,16 @@ class Pipeline:
         if PREPARE in stages and not self.folder.up_to_date(PREPARE, self.key(PREPARE)):
             return False
         return all(self.folder.up_to_date(one, self.key(one)) for one in stages)
+
+    def _mend(self, wanted: set[str]) -> None:
+        """Remove what a kill left of finished stages, unless another process is writing here."""
+        # nor where nothing can be written: they are finished all the same
+        with suppress(ArtifactError):
+            if not self.folder.is_tidy(wanted):
+                with self.holding():
+                    for name in wanted:
+                        self.folder.discard(name)
+                    self.folder.gather()
 
     def _run_stage(self, stage: Stage) -> None:
         key = self.key(stage.name)

@@ -239,7 +239,7 @@ def sums(run: Path) -> dict[str, str]:
 
 def left_over(run: Path) -> list[str]:
     """What no finished run has."""
-    names = ("*.partial", "*.old", "key", "*checkpoint*", ".lock.holder")
+    names = ("*.partial", "*.old", "key", "*checkpoint*")
     return sorted(str(path.relative_to(run)) for name in names for path in run.rglob(name))
 
 
@@ -288,7 +288,8 @@ class Trials:
         if status == DONE:
             self.compare(run, f"chain {self._number}")
             self.finished_needs_no_writing(run, answers)
-        shutil.rmtree(run)
+        if not self.tally.broken:  # else it is kept, to be looked at
+            shutil.rmtree(run)
 
     def compare(self, run: Path, what: str) -> None:
         """Require the files of the whole run, and no other."""

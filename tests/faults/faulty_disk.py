@@ -137,7 +137,8 @@ class FaultyDisk:
         with io.FileIO(path) as stream:
             content = stream.readall()
         inode = Path(path).stat().st_ino
-        self._note(done="content", inode=inode, sha256=hashlib.sha256(content).hexdigest())
+        sha256 = hashlib.sha256(content).hexdigest()
+        self._note(done="content", inode=inode, size=len(content), sha256=sha256)
 
     def _note(self, **facts: Any) -> None:
         os.write(self._journal, json.dumps(facts).encode() + b"\n")

@@ -25,18 +25,27 @@ def lose_power(folder: Path, journal: Path, random: np.random.Generator) -> int:
     """
     lines = read_journal(journal)
     undone = _undo_renames(lines, random)
-    safe = {(line["inode"], line["sha256"]) for line in lines if line.get("done") == "content"}
+    safe = {
+        (line["inode"], line["size"], line["sha256"])
+        for line in lines
+        if line.get("done") == "content"
+    }
+    sizes = {inode: {size for i, size, _ in safe if i == inode} for inode, _, _ in safe}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        content = path.read_bytes()
-        if not content or _identity(path) in safe:
+        content, inode = path.read_bytes(), path.stat().st_ino
+        # what was synced before more was appended stays
+        least = max(
+            (n for n in sizes.get(inode, ()) if (inode, n, _sha256(content[:n])) in safe), default=0
+        )
+        if least == len(content):
             continue
-        kept = int(random.integers(len(content)))
+        kept = int(random.integers(least, len(content)))
         loss = random.choice(["none", "cut", "zeros", "all zeros"])
         if loss == "none":
             continue
-        left = {"cut": b"", "zeros": bytes(len(content) - kept), "all zeros": bytes(len(content))}
+        kept = least if loss == "all zeros" else kept
         # in place: the inode stays, as it would
-        path.write_bytes(left[loss] if loss == "all zeros" else content[:kept] + left[loss])
+        path.write_bytes(content[:kept] + bytes(0 if loss == "cut" else len(content) - kept))
         undone += 1
     settle(folder, journal)
     return undone
@@ -44,15 +53,21 @@ def lose_power(folder: Path, journal: Path, random: np.random.Generator) -> int:
 
 def settle(folder: Path, journal: Path) -> None:
     """Begin a journal in which all that is in a folder is on the disk."""
-    rest = (_identity(path) for path in folder.rglob("*") if path.is_file())
     lines = [
-        {"done": "content", "inode": inode, "sha256": sha256} for inode, sha256 in sorted(rest)
+        {
+            "done": "content",
+            "inode": path.stat().st_ino,
+            "size": path.stat().st_size,
+            "sha256": _sha256(path.read_bytes()),
+        }
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
     ]
     journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def _identity(path: Path) -> tuple[int, str]:
-    return path.stat().st_ino, hashlib.sha256(path.read_bytes()).hexdigest()
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _undo_renames(journal: list[dict[str, Any]], random: np.random.Generator) -> int:

@@ -66,7 +66,7 @@ def test_a_full_disk_is_said_and_with_more_room_the_run_goes_on(
     place, remount = disk
     config = _config(small_data, tiny_model, place, tmp_path)
     full = 0
-    for size in (*range(40, 400, 40), 4000):
+    for size in (48, 96, 4000):
         remount(f"size={size}k")
         done = _call("run", config)
         if done.returncode == 0:
@@ -76,7 +76,7 @@ def test_a_full_disk_is_said_and_with_more_room_the_run_goes_on(
         assert done.stderr.startswith("error ")
         assert "no space is left on the disk while" in done.stderr
         assert "Traceback" not in done.stderr
-    assert full >= 2
+    assert full == 2
     assert done.returncode == 0, done.stderr
     assert _call("verify", place / "run").returncode == 0
     assert not list((place / "run").rglob("*.partial"))
@@ -97,6 +97,6 @@ def test_a_finished_run_is_read_where_nothing_can_be_written(
     remount("rw,size=8m")
     assert _call("run", config).returncode == 0
     remount("ro,size=8m")
-    for words in (("run", config), ("verify", place / "run"), ("run", place / "run")):
-        done = _call(*words)
+    for command in ("run", "verify"):
+        done = _call(command, place / "run")
         assert done.returncode == 0, done.stderr

@@ -71,14 +71,21 @@ def test_the_second_is_refused_and_told_who_is_first(config: RunConfig, holder: 
 def test_a_finished_run_is_read_while_another_writes(config: RunConfig) -> None:
     Pipeline(config, quiet()).run(["compare"])
     other = _Holder(config.run)
+    # as while the other writes its manifest
+    (config.run / "manifest.json").rename(config.run / ".manifest.json.1.partial")
     try:
         Pipeline(config, quiet()).run(["compare"])
+        assert not (config.run / "manifest.json").exists()
         more = config.model_copy(update={"seeds": (0, 1)})
         with pytest.raises(ArtifactError, match="is writing into this folder"):
             Pipeline(more, quiet(), update=True)
         assert RunConfig.from_yaml(config.run / "config.yaml").seeds == (0,)
     finally:
         other.kill()
+    # as after a kill
+    Pipeline(config, quiet()).run(["compare"])
+    assert (config.run / "manifest.json").exists()
+    assert not list(config.run.rglob("*.partial"))
 
 
 def test_a_configuration_that_came_in_between_is_not_written_over(config: RunConfig) -> None:
