@@ -12,6 +12,7 @@ from hnlmrec.cli import app
 from hnlmrec.config import RunConfig
 from hnlmrec.disk import sha256_of
 from hnlmrec.errors import ArtifactError, ConfigError
+from hnlmrec.leftovers import is_tidy, tidy
 from hnlmrec.stage_records import RECORD
 
 
@@ -110,11 +111,11 @@ def test_what_kills_left_is_removed_or_named(run: RunFolder) -> None:
     (run.path / "train" / "a.old").mkdir()
     with pytest.raises(KeyboardInterrupt), run.write("train/c", "k", {}, {}, []):
         raise KeyboardInterrupt
-    assert not run.is_tidy(["b"])
-    assert run.tidy() == ["train/c"]
+    assert not is_tidy(run, ["b"])
+    assert tidy(run) == ["train/c"]
     run.gather()
-    assert run.is_tidy(["b", "train/a"])
-    assert not run.is_tidy(["train/c"])
+    assert is_tidy(run, ["b", "train/a"])
+    assert not is_tidy(run, ["train/c"])
     assert run.up_to_date("b", "k")
     left = {path.name for path in run.path.rglob("*")}
     assert not {name for name in left if name.endswith(("partial", ".old"))} - {"c.partial"}
@@ -126,7 +127,7 @@ def test_a_run_in_a_run_is_left_alone(run: RunFolder) -> None:
     with pytest.raises(KeyboardInterrupt), inner.write("a", "k", {}, {}, []) as work:
         (work / ".x.9.partial").write_text("being written by another process")
         raise KeyboardInterrupt
-    assert run.tidy() == []
+    assert tidy(run) == []
     assert (inner.work("a") / ".x.9.partial").exists()
     assert run.finished_stages() == []
 
@@ -187,7 +188,7 @@ def test_a_kill_before_the_renaming_loses_nothing(run: RunFolder, replaced: bool
     _write(run, "a", "k", "done")
     run.stage("a").rename(run.path / "a.partial")
     assert (run.path / "a.partial" / RECORD).exists()
-    assert run.tidy() == []
+    assert tidy(run) == []
     assert run.up_to_date("a", "k")
     assert not (run.path / "a.old").exists()
     assert (run.stage("a") / "out.txt").read_text() == "done"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,9 +21,6 @@ from safetensors import SafetensorError
 
 from hnlmrec.config import RunConfig
 from hnlmrec.disk import (
-    old_of,
-    partials,
-    remove_partials,
     replace_folder,
     sha256_of,
     sync_file,
@@ -35,6 +32,7 @@ from hnlmrec.errors import ArtifactError, ConfigError
 from hnlmrec.lock import FolderLock
 from hnlmrec.measure import Meter
 from hnlmrec.stage_records import (
+    CONFIG,
     KEY,
     RECORD,
     FileRecord,
@@ -42,12 +40,13 @@ from hnlmrec.stage_records import (
     describe_files,
     kept_to_go_on,
     read_record,
+    stage_folders,
     versions,
 )
 
 __all__ = ["CHECKED_BYTES", "RunFolder", "content_key", "reading", "write_atomically"]
 
-CONFIG, MANIFEST = "config.yaml", "manifest.json"
+MANIFEST = "manifest.json"
 # of larger files only the size is compared at each start: `hnlmrec verify` reads them, too
 CHECKED_BYTES = 2**30
 
@@ -121,7 +120,7 @@ class RunFolder:
             raise ArtifactError(
                 f"damaged since they were written: {', '.join(wrong)}",
                 where=str(self.path),
-                mend="run the same command as before: it does these stages again",
+                mend="delete the folders of these stages and run the command again",
             )
 
     def up_to_date(self, name: str, key: str) -> bool:
@@ -204,55 +203,18 @@ class RunFolder:
             )
             _sync(work, self.path)
             write_atomically(work / RECORD, record.model_dump_json(indent=1).encode())
-            self._finish(name)
+            self.finish(name)
             self.gather()
 
-    def tidy(self) -> list[str]:
-        """Remove what a kill left behind, and put whole stages into their place.
-
-        Only for a holder of the lock.
-
-        Returns
-        -------
-        list[str]
-            Stages that were begun and not finished; `write` goes on with them.
-        """
-        for name in self.finished_stages():
-            self._finished(name)  # one whose record is damaged is told of before hours of work
-        remove_partials(*_places(self.path))
-        for old in _folders(self.path, ".old"):
-            final = old.with_suffix("")
-            if final.exists():
-                shutil.rmtree(old)
-            elif not (final.with_name(f"{final.name}.partial") / RECORD).is_file():
-                old.rename(final)
-        begun = []
-        for work in _folders(self.path, ".partial"):
-            name = work.with_suffix("").relative_to(self.path).as_posix()
-            # the record is written last: a kill came between it and the renaming
-            if (work / RECORD).is_file():
-                self._finish(name)
-            else:
-                begun.append(name)
-        return begun
-
-    def is_tidy(self, stages: Collection[str]) -> bool:
-        """Whether a kill left nothing behind of these finished stages, nor an old manifest."""
-        left = [folder for name in stages for folder in (self.work(name), old_of(self.stage(name)))]
-        if partials(*_places(self.path)) or any(folder.exists() for folder in left):
-            return False
-        try:
-            return bool(json.loads((self.path / MANIFEST).read_bytes()) == self._manifest())
-        except (OSError, ValueError):
-            return False
-
-    def discard(self, name: str) -> None:
-        """Remove what was begun of a stage that has finished since with another key."""
-        shutil.rmtree(self.work(name), ignore_errors=True)
+    def finish(self, name: str) -> None:
+        """Put a whole stage into its place, without what it kept to go on from."""
+        for file in kept_to_go_on(self.work(name)):
+            file.unlink()
+        replace_folder(self.work(name), self.stage(name))
 
     def gather(self) -> None:
         """Write ``manifest.json`` from the records of all stages."""
-        text = json.dumps(self._manifest(), indent=1)
+        text = json.dumps(self.manifest(), indent=1)
         with writing(MANIFEST, self.path):
             write_atomically(self.path / MANIFEST, text.encode())
 
@@ -260,11 +222,12 @@ class RunFolder:
         """Names of all stages that have a record here."""
         return [
             folder.relative_to(self.path).as_posix()
-            for folder in _folders(self.path)
+            for folder in stage_folders(self.path)
             if folder.suffix not in (".partial", ".old") and (folder / RECORD).is_file()
         ]
 
-    def _manifest(self) -> dict[str, Any]:
+    def manifest(self) -> dict[str, Any]:
+        """What ``manifest.json`` has to hold."""
         stages = {name: self._finished(name).model_dump() for name in self.finished_stages()}
         config = yaml.safe_load((self.path / CONFIG).read_text(encoding="utf-8"))
         return {"format": 1, "config": config, "stages": stages}
@@ -274,12 +237,6 @@ class RunFolder:
         if record is None:
             raise ArtifactError(f"stage {name} has not finished", where=str(self.stage(name)))
         return record
-
-    def _finish(self, name: str) -> None:
-        """Put a whole stage into its place, without what it kept to go on from."""
-        for file in kept_to_go_on(self.work(name)):
-            file.unlink()
-        replace_folder(self.work(name), self.stage(name))
 
     def _is_whole(self, file: Path, facts: FileRecord, below: int | None) -> bool:
         try:
@@ -322,17 +279,6 @@ def _sync(work: Path, run: Path) -> None:
         sync_folder(folder)
         if folder == run.parent:
             break
-
-
-def _folders(run: Path, suffix: str = "") -> list[Path]:
-    """Where stages may be, as in ``prepare`` and ``train/dns-seed0``."""
-    inner = [path for place in _places(run)[1:] for path in place.glob("*/")]
-    return sorted(path for path in (*_places(run)[1:], *inner) if path.name.endswith(suffix))
-
-
-def _places(run: Path) -> list[Path]:
-    """The folder of a run and those in it that are not runs of their own."""
-    return [run, *(path for path in run.glob("*/") if not (path / CONFIG).is_file())]
 
 
 def _differences(theirs: Any, ours: Any, key: str = "") -> Iterator[str]:

@@ -19,6 +19,7 @@ from hnlmrec.artifacts import CHECKED_BYTES, RunFolder, content_key
 from hnlmrec.config import ModelConfig, RunConfig
 from hnlmrec.context import Context
 from hnlmrec.errors import ArtifactError, ConfigError
+from hnlmrec.leftovers import discard, is_tidy, tidy
 from hnlmrec.outside import adapter_file, source_files, wording_texts
 from hnlmrec.process import set_up_process
 from hnlmrec.reporting import Reporter
@@ -277,7 +278,7 @@ class Pipeline:
         with self.folder.lock.held() as first:
             if first:
                 self.folder.claim(self.config, update=self._update)
-                for name in self.folder.tidy():
+                for name in tidy(self.folder):
                     self.reporter.line(
                         f"{name} was begun and not finished: {self.folder.work(name)}"
                     )
@@ -343,16 +344,16 @@ class Pipeline:
         """Remove what a kill left of finished stages, unless another process is writing here."""
         # nor where nothing can be written: they are finished all the same
         with suppress(ArtifactError):
-            if not self.folder.is_tidy(wanted):
+            if not is_tidy(self.folder, wanted):
                 with self.holding():
                     for name in wanted:
-                        self.folder.discard(name)
+                        discard(self.folder, name)
                     self.folder.gather()
 
     def _run_stage(self, stage: Stage) -> None:
         key = self.key(stage.name)
         if self.folder.up_to_date(stage.name, key):
-            self.folder.discard(stage.name)
+            discard(self.folder, stage.name)
             self._skip(stage)
             return
         record = self.folder.record(stage.name)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from hnlmrec.disk import sha256_of
 from hnlmrec.errors import ArtifactError
 
-RECORD, KEY = "stage.json", "key"
+RECORD, KEY, CONFIG = "stage.json", "key", "config.yaml"
 _PACKAGES = ("hnlmrec", "torch", "numpy", "scipy", "polars", "transformers", "peft")
 
 
@@ -63,7 +63,7 @@ def describe_files(folder: Path) -> dict[str, FileRecord]:
     found = {}
     unwanted = kept_to_go_on(folder)
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        if file not in unwanted:
+        if file not in unwanted and file != folder / RECORD:
             found[file.relative_to(folder).as_posix()] = FileRecord(
                 bytes=file.stat().st_size, sha256=sha256_of(file)
             )
@@ -73,6 +73,18 @@ def describe_files(folder: Path) -> dict[str, FileRecord]:
 def kept_to_go_on(work: Path) -> list[Path]:
     """Files of an unfinished stage that it goes on from, and that it has no use for later."""
     return [file for file in work.iterdir() if file.name == KEY or "checkpoint" in file.name]
+
+
+def places(run: Path) -> list[Path]:
+    """The folder of a run and those in it that are not runs of their own."""
+    return [run, *(path for path in run.glob("*/") if not (path / CONFIG).is_file())]
+
+
+def stage_folders(run: Path, suffix: str = "") -> list[Path]:
+    """Where stages may be, as in ``prepare`` and ``train/dns-seed0``; by the end of the name."""
+    outer = places(run)[1:]
+    inner = [path for place in outer for path in place.glob("*/")]
+    return sorted(path for path in (*outer, *inner) if path.name.endswith(suffix))
 
 
 def versions() -> dict[str, str]:

@@ -59,6 +59,7 @@ class Tally:
 
     def check(self, holds: bool, what: str) -> None:
         if not holds:
+            print(f"broken: {what}", file=sys.stderr)
             self.broken.append(what)
 
 
