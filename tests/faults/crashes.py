@@ -21,6 +21,7 @@ import traceback
 from collections import Counter
 from dataclasses import dataclass, field
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ DONE, REFUSED, BROKEN = 0, 3, 4
 # so many lives of a run folder end before one is let live to its end
 _LIVES = 10
 _LONGEST_COUNT = 60
+_STRIDE = 7
 # files that hold seconds of the wall clock, or name them
 _TIMED = {"report.json", "costs.csv", "table.md"}
 
@@ -402,11 +404,13 @@ def main() -> None:
     try:
         trials = Trials(world, options.seed, tally)
         kinds = trials.random.permutation(["kill", "kill", "kill", "power", "power", "moment"])
-        done = 0
-        while tally.counts["kills"] < options.kills:
+        for n in count():
+            if tally.counts["kills"] >= options.kills:
+                break
             wanted = min(options.kills - tally.counts["kills"], _LIVES)
-            trials.chain([trials.draw(kinds[n % len(kinds)]) for n in range(wanted)], done)
-            done = int(trials.random.integers(len(trials.stages)))
+            lives = [trials.draw(kinds[life % len(kinds)]) for life in range(wanted)]
+            # a chain begins before each stage in turn
+            trials.chain(lives, n * _STRIDE % len(trials.stages))
         trials.chain([trials.draw(("full", "forbidden")[n % 2]) for n in range(options.others)])
         for _ in range(options.others):
             trials.damage()

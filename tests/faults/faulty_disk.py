@@ -108,7 +108,8 @@ class FaultyDisk:
         function(frame, buffer)
         content = buffer.getvalue()
         if self._fault == "kill" and self._count + 1 == self._at:
-            Path(file).write_bytes(content[: len(content) // 2])
+            with io.FileIO(file, "wb") as stream:
+                stream.write(content[: len(content) // 2])
         self._before("write_parquet", file)
         with io.FileIO(file, "wb") as stream:
             stream.write(content)
