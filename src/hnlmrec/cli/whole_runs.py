@@ -63,6 +63,21 @@ def run(
 
 
 @app.command(rich_help_panel="Whole runs")
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+) -> None:
+    """Read all files of a run again and compare their checksums; nothing is written.
+
+    A run does so by itself when it starts, but for files of more than 1 GiB.
+    """
+    from hnlmrec.artifacts import RunFolder
+
+    reporter = Reporter(Console())
+    for line in RunFolder(folder).verify():
+        reporter.line(line)
+
+
+@app.command(rich_help_panel="Whole runs")
 def demo(
     folder: Annotated[Path, typer.Option("--run", help="Folder of the run.")] = Path("runs/demo"),
     quick: Annotated[

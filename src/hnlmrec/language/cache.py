@@ -32,6 +32,16 @@ SELECT model, count(*) AS answers, sum(prompt_tokens) AS prompt_tokens,
        max(used) AS used
 FROM answers GROUP BY model ORDER BY model
 """
+_DAMAGED = "it is damaged: delete that file, or name another by language.answers"
+_FULL = "free some space and run the same command again: what was answered is kept"
+_MENDS = {
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
+    sqlite3.SQLITE_FULL: _FULL,
+    # what SQLite says of a full disk when it writes its log
+    sqlite3.SQLITE_IOERR: _FULL,
+}
+_KIND_OF_ERROR = 0xFF
 _WAIT_SECONDS = 60.0
 _KEYS_A_QUERY = 500
 
@@ -51,7 +61,8 @@ def answer_key(prompt: Prompt, schema: dict[str, Any], model: str, max_new_token
 class AnswerCache:
     """A SQLite file of answers by key.
 
-    An answer is on disk when `add` returns; a program killed at any moment leaves the file whole.
+    An answer is on disk when `add` returns, even if the power fails; a program killed at any
+    moment leaves the file whole.
     Programs and threads may share it: SQLite's write-ahead log lets one write while others read,
     and they wait for each other. (On a network disk such a log does not work.)
 
@@ -75,7 +86,8 @@ class AnswerCache:
                 path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False
             )
             self._file.execute("PRAGMA journal_mode=WAL")
-            self._file.execute("PRAGMA synchronous=NORMAL")
+            # each answer is paid for: NORMAL would lose the last of them with the power
+            self._file.execute("PRAGMA synchronous=FULL")
             self._file.execute(_TABLE)
 
     def close(self) -> None:
@@ -163,10 +175,14 @@ class AnswerCache:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
+            mend = _MENDS.get(
+                getattr(error, "sqlite_errorcode", 0) & _KIND_OF_ERROR,
+                "name another file by language.answers",
+            )
             raise ArtifactError(
                 f"the answers of language models cannot be kept here ({error})",
                 where=str(self.path),
-                mend="if it is damaged delete that file, or name another by language.answers",
+                mend=mend,
             ) from None
 
 

@@ -24,10 +24,11 @@ def run_trials(pipeline: Pipeline) -> tuple[pl.DataFrame, Path]:
         The table, best first, and its file.
     """
     config = pipeline.config
-    pipeline.run([train_name(model, seed) for model in config.models for seed in config.seeds])
-    table = table_of_trials(config, pipeline.folder)
-    path = pipeline.folder.path / TRIALS_CSV
-    write_atomically(path, table.write_csv().encode())
+    with pipeline.holding():
+        pipeline.run([train_name(model, seed) for model in config.models for seed in config.seeds])
+        table = table_of_trials(config, pipeline.folder)
+        path = pipeline.folder.path / TRIALS_CSV
+        write_atomically(path, table.write_csv().encode())
     return table, path
 
 

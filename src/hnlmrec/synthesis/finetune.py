@@ -149,7 +149,6 @@ def finetune(
     report.pairwise_tokens = model.pairwise_tokens(*inputs.interactions.pairs("train"))
     model.save(folder)
     write_atomically(folder / "report.json", report.model_dump_json(indent=1).encode())
-    checkpoint.unlink(missing_ok=True)
     return report
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hnlmrec.disk import sync_file
 from hnlmrec.synthesis.model import HardNegativeModel
 from hnlmrec.synthesis.task import Phase, Progress, Task
 from hnlmrec.training.checkpoint import State, read_checkpoint, write_checkpoint
@@ -30,6 +31,7 @@ def tune_language_model(
     if resumed := read_checkpoint(checkpoint, parameters, optimizer):
         best, facts = resumed
         model.encoder.tokens_read = facts["tokens"]
+    task.cut_log("lora", facts["step"])
     for step in range(facts["step"] + 1, config.steps + 1):
         if step > 0:
             _step(task, model, step, optimizer)
@@ -42,6 +44,7 @@ def tune_language_model(
                 facts |= {"after": measures, "best_step": step}
                 best = {name: value.detach().clone() for name, value in parameters.items()}
             facts |= {"step": step, "tokens": model.encoder.tokens_read}
+            sync_file(task.log_file)  # what the checkpoint is past is in the log
             write_checkpoint(checkpoint, parameters, optimizer, best, facts)
         if progress:
             progress("fine-tuning the language model", step, config.steps)

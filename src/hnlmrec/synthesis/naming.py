@@ -173,7 +173,9 @@ def write_names(
     if say is not None:
         say(estimate(requests, form, asking, writer, prices))
     written = ask(requests, form, asking, writer, progress)
-    names = list(dict.fromkeys(name for name in written.answers.values() if name is not None))
+    # in an order of their own: answers come in any, and another one when a run goes on, whose
+    # vectors of names would then be those of others
+    names = sorted({name for name in written.answers.values() if name is not None})
     grounding = _ground(config, finetune, names, texts.titles(), folder, language, progress)
     frame = _table(pairs, written.answers, names, grounding, interactions)
     frame.write_parquet(folder / NAMES)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -82,6 +84,9 @@ class VectorTable:
         """Open for writing; rows that an interrupted run wrote in the same shape are kept."""
         path.parent.mkdir(parents=True, exist_ok=True)
         table = cls._map(path, shape, "r+" if _read_shape(path) == shape else "w+")
+        for mapped in (*table._shards, table._scales, table._present):
+            if mapped is not None:
+                _reserve(Path(str(mapped.filename)), mapped.nbytes)
         write_atomically(path.with_suffix(".json"), json.dumps(asdict(shape)).encode())
         return table
 
@@ -195,6 +200,19 @@ class VectorTable:
         for number in np.unique(of_row):
             places = np.flatnonzero(of_row == number)
             yield int(number), rows[places] - number * self.shape.shard_rows, places
+
+
+def _reserve(file: Path, size: int) -> None:
+    """Take the room on the disk now: a map that cannot grow kills the process without a word."""
+    if not size or not hasattr(os, "posix_fallocate"):
+        return
+    with file.open("rb+") as stream:
+        try:
+            os.posix_fallocate(stream.fileno(), 0, size)
+        except OSError as error:
+            # a disk that cannot reserve fails later, as it did without
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+                raise
 
 
 def _read_shape(path: Path) -> Shape | None:

@@ -84,7 +84,8 @@ def train(
     language
         Synthesised negatives and item vectors, for a model that uses them.
     folder
-        Receives ``model.safetensors`` and ``report.json``.
+        Receives ``model.safetensors`` and ``report.json``, and the checkpoint, which the run
+        folder removes when the stage is whole.
     progress
         Called with a text, the epochs done and the epochs at most.
     """
@@ -121,7 +122,6 @@ def train(
         TrainedModel(learner.view().detach(), best).save(folder)
     report = _report(facts, interactions)
     write_atomically(folder / "report.json", report.model_dump_json(indent=1).encode())
-    (folder / CHECKPOINT).unlink(missing_ok=True)
     return report
 
 
