@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from hnlmrec.errors import ModelError
-from hnlmrec.language.extras import require
+from hnlmrec.language.extras import DATA_ONLY, require
 
 _MIB = 1024 * 1024
 
@@ -76,6 +76,7 @@ def _write_model(gguf: Path, folder: Path) -> None:
     source: dict[str, Any] = {
         "pretrained_model_name_or_path": str(gguf.parent),
         "gguf_file": gguf.name,
+        **DATA_ONLY,
     }
     # where it knows this option, transformers may otherwise leave weights packed in their blocks
     unpack: dict[str, Any] = {}
