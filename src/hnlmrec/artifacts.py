@@ -25,6 +25,7 @@ from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 
 from hnlmrec.config import RunConfig
+from hnlmrec.config.loading import read_yaml
 from hnlmrec.errors import ArtifactError, ConfigError
 from hnlmrec.measure import Meter
 
@@ -125,7 +126,7 @@ class RunFolder:
         file = self.path / "config.yaml"
         text = config.to_yaml()
         if file.exists() and not update:
-            theirs = yaml.safe_load(file.read_text(encoding="utf-8"))
+            theirs = read_yaml(file)
             changed = list(_differences(theirs, yaml.safe_load(text)))
             if changed:
                 raise ConfigError(
@@ -187,7 +188,7 @@ class RunFolder:
         records = [json.loads(file.read_bytes()) for file in sorted(self.path.rglob(RECORD))]
         manifest = {
             "format": 1,
-            "config": yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8")),
+            "config": read_yaml(self.path / "config.yaml"),
             "stages": {record["stage"]: record for record in records},
         }
         write_atomically(self.path / "manifest.json", json.dumps(manifest, indent=1).encode())
@@ -198,7 +199,8 @@ def reading(what: str, path: Path, command: str) -> Iterator[None]:
     """Turn a missing or damaged file into an ArtifactError that names the command to repeat."""
     try:
         yield
-    except (OSError, PolarsError, SafetensorError) as error:
+    except (OSError, PolarsError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        # the last three: a file of the right format with other contents
         raise ArtifactError(
             f"{what} cannot be read ({error})", where=str(path), mend=f"run `{command}` again"
         ) from None

@@ -57,17 +57,15 @@ class LocalLanguageModel:
             if any(name.endswith("ForCausalLM") for name in settings.architectures or ()):
                 kind = transformers.AutoModelForCausalLM
             network = kind.from_pretrained(
-                folder,
-                use_safetensors=True,
-                # the folder could name a kernel, which is code, to be fetched
-                attn_implementation=_built_in_attention(settings),
-                **DATA_ONLY,
-                **_precision(config.dtype, device),
+                folder, use_safetensors=True, **DATA_ONLY, **_precision(config.dtype, device)
             )
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **DATA_ONLY)
         except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+            reason = str(error)
+            if "trust_remote_code" in reason:  # it would tell the user to pass it
+                reason = "it has code of its own that would have to be run, which is never done"
             raise ModelError(
-                f"transformers cannot load this model ({error})",
+                f"transformers cannot load this model ({reason})",
                 where=str(folder),
                 mend="name another model by language.model",
             ) from None
@@ -169,12 +167,6 @@ def as_tokens(tokenizer: Any, texts: Sequence[str], limit: int | None) -> list[l
         list(texts), truncation=limit is not None, max_length=limit, split_special_tokens=True
     )["input_ids"]
     return rows
-
-
-def _built_in_attention(settings: Any) -> str | None:
-    """The attention that a model's settings name, when transformers has it itself."""
-    named = getattr(settings, "_attn_implementation", None)
-    return named if named in ("eager", "sdpa") else None
 
 
 def _precision(name: str, device: torch.device) -> dict[str, Any]:
