@@ -89,12 +89,12 @@ def lay_out(prompt: Prompt, tokenizer: Any) -> str:
     added = (token.content for token in tokenizer.added_tokens_decoder.values())
     # some tokenizers add runs of spaces too
     control = [token for token in added if len(token) > 1 and token.strip()]
-    messages = []
+    messages: list[dict[str, str]] = []
     for message in prompt:
         content = message["content"]
         for token in control:
             content = content.replace(token, f"{token[0]} {token[1:]}")
-        messages.append({**message, "content": content})
+        messages.append({"role": message["role"], "content": content})
     if tokenizer.chat_template:
         text: str = tokenizer.apply_chat_template(
             messages, add_generation_prompt=True, tokenize=False
