@@ -1,0 +1,147 @@
+"""Use the store, the cache and the trainer for a long time, and say whether memory grows.
+
+``python benchmarks/soak.py --minutes 60`` repeats a round until the time is over: a store of
+negatives is written, read and deleted; answers are kept, found and pruned; three models are trained
+with checkpoints and evaluations. The resident memory after each round is written to a CSV file; its
+slope, by least squares over all rounds but the first fifth (caches and pools fill there), is
+printed, with that of open files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gc
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hnlmrec.config import ModelConfig
+from hnlmrec.data.interactions import Interactions
+from hnlmrec.language.cache import AnswerCache, answer_key
+from hnlmrec.language.protocol import Answer
+from hnlmrec.process import set_up_process
+from hnlmrec.synthesis.store import NegativeStore, verify
+from hnlmrec.training import LanguageArtefacts, train
+from synthetic import synthetic
+
+WIDTH, CHUNK = 64, 8192
+ANSWERS = 2000
+WARM_UP = 0.2
+_TRAINING = {"epochs": 2, "evaluate_every": 1, "batch_size": 2048}
+MODELS = {
+    "lightgcn": {"sampler": {"name": "dns"}, "training": _TRAINING},
+    "mf": {"backbone": {"name": "mf"}, "training": {**_TRAINING, "optimizer": "lazy_adam"}},
+    "hnlmrec": {
+        "sampler": {"name": "semantic", "base": {"name": "dns"}},
+        "alignment": {"weight": 0.1},
+        "training": _TRAINING,
+    },
+}
+
+
+def use_store(folder: Path, data: Interactions, generator: torch.Generator) -> NegativeStore:
+    """Write a vector for every training pair and read all of them again."""
+    store = NegativeStore.create(folder, data, WIDTH)
+    for rows in torch.arange(data.train.nnz).split(CHUNK):
+        store.write(rows.numpy(), torch.randn(len(rows), WIDTH, generator=generator))
+    verify(folder, data)
+    return store
+
+
+def use_cache(path: Path, number: int) -> None:
+    """Keep new answers, find them and older ones, and prune those of earlier rounds."""
+    cache = AnswerCache(path)
+    started = time.time()
+    prompts = [[{"role": "user", "content": f"{number} {n}"}] for n in range(ANSWERS)]
+    keys = [answer_key(prompt, {}, "soak", 100) for prompt in prompts]
+    for key in keys:
+        cache.add(key, "soak", Answer("x" * 400, 100, 100), 0.01)
+    if len(cache.find(keys)) != ANSWERS:
+        raise RuntimeError("answers were lost")
+    cache.count_use(keys)
+    cache.prune(older_than_days=(time.time() - started) / 86_400)
+    cache.close()
+
+
+def use_trainer(folder: Path, data: Interactions, language: LanguageArtefacts, seed: int) -> None:
+    """Train each model with checkpoints, validation and the report."""
+    for name, tree in MODELS.items():
+        (folder / name).mkdir(exist_ok=True)
+        train(ModelConfig.model_validate(tree), data, seed, language, folder / name)
+
+
+def resident_mib() -> float:
+    """Resident memory now; Linux only."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def open_files() -> int:
+    """Open file descriptors now; Linux only."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def slope_an_hour(seconds: list[float], values: list[float]) -> float:
+    """By least squares over all but the first fifth."""
+    first = int(WARM_UP * len(seconds))
+    if len(seconds) - first < 3:
+        return float("nan")
+    return float(np.polyfit(seconds[first:], values[first:], 1)[0] * 3600)
+
+
+def main() -> None:
+    """Parse, repeat rounds, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--interactions", type=int, default=50_000)
+    parser.add_argument("--output", type=Path, default=Path("soak.csv"))
+    options = parser.parse_args()
+    set_up_process(1)
+    data = synthetic(options.interactions)
+    seconds: list[float] = []
+    memory: list[float] = []
+    files: list[float] = []
+    start = time.monotonic()
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        options.output.open("w", newline="", encoding="utf-8") as stream,
+    ):
+        folder, table = Path(temporary), csv.writer(stream)
+        table.writerow(["seconds", "resident_mib", "open_files"])
+        while time.monotonic() - start < 60 * options.minutes:
+            number = len(seconds)
+            generator = torch.Generator().manual_seed(number)
+            with tempfile.TemporaryDirectory(dir=folder) as of_round:
+                store = use_store(Path(of_round) / "store", data, generator)
+                vectors = torch.randn(data.n_items, WIDTH, generator=generator)
+                language = LanguageArtefacts(store, torch.nn.functional.normalize(vectors, dim=1))
+                use_cache(folder / "answers.sqlite", number)
+                use_trainer(Path(of_round), data, language, number)
+            del store, language
+            gc.collect()
+            seconds.append(time.monotonic() - start)
+            memory.append(resident_mib())
+            files.append(open_files())
+            table.writerow([f"{seconds[-1]:.1f}", f"{memory[-1]:.2f}", int(files[-1])])
+            stream.flush()
+    print(
+        f"{len(seconds)} rounds of {data.train.nnz:,} vectors, {ANSWERS:,} answers and "
+        f"{len(MODELS)} trainings in {seconds[-1] / 60:.1f} minutes"
+    )
+    print(
+        f"resident memory: {memory[0]:.1f} MiB after the first round, {memory[-1]:.1f} after the "
+        f"last, at most {max(memory):.1f}; slope {slope_an_hour(seconds, memory):+.2f} MiB an hour"
+    )
+    print(
+        f"open files: {files[0]:.0f} and {files[-1]:.0f}; slope "
+        f"{slope_an_hour(seconds, files):+.2f} an hour"
+    )
+
+
+if __name__ == "__main__":
+    main()
