@@ -126,7 +126,7 @@ class RunFolder:
         file = self.path / "config.yaml"
         text = config.to_yaml()
         if file.exists() and not update:
-            theirs = read_yaml(file)
+            theirs = _with_defaults(read_yaml(file))
             changed = list(_differences(theirs, yaml.safe_load(text)))
             if changed:
                 raise ConfigError(
@@ -259,6 +259,14 @@ def _replace_folder(work: Path, final: Path) -> None:
         final.rename(old)
     work.rename(final)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _with_defaults(tree: dict[str, Any]) -> dict[str, Any]:
+    """A saved configuration with the keys that came after it; as it is where it is none of ours."""
+    try:
+        return RunConfig.from_dict(tree).model_dump(mode="json")
+    except ConfigError:
+        return tree
 
 
 def _differences(theirs: Any, ours: Any, key: str = "") -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from hnlmrec.config.data import Share
-from hnlmrec.config.section import Section
+from hnlmrec.config.section import EnvironmentVariable, Section
 
 SERVED = "openai:"
 
@@ -19,7 +19,7 @@ class ServerConfig(Section):
     base_url: str | None = Field(
         None, description="such as http://127.0.0.1:8000/v1; null: what OPENAI_BASE_URL says"
     )
-    key_variable: str = Field(
+    key_variable: EnvironmentVariable = Field(
         "OPENAI_API_KEY",
         description="environment variable that holds the key, where the server wants one",
     )

@@ -14,6 +14,7 @@ from hnlmrec.config.data import DataConfig
 from hnlmrec.config.language import LanguageConfig, ProfileConfig, SynthesisConfig
 from hnlmrec.config.loading import MEND, explain, merge, read_yaml
 from hnlmrec.config.models import BackboneConfig, ModelConfig, TrainingConfig
+from hnlmrec.config.privacy import PrivacyConfig
 from hnlmrec.config.section import Section
 from hnlmrec.errors import ConfigError
 
@@ -51,6 +52,7 @@ class RunConfig(Section):
         description="threads of torch; 0: one for each core. Compiled loops take as many of them "
         "as a short trial finds worth while",
     )
+    privacy: PrivacyConfig = PrivacyConfig()
     data: DataConfig = DataConfig()
     language: LanguageConfig = LanguageConfig()
     profile: ProfileConfig = ProfileConfig()
