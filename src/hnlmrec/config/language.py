@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal, Self
 
@@ -11,6 +12,7 @@ from hnlmrec.config.data import Share
 from hnlmrec.config.section import EnvironmentVariable, Section
 
 SERVED = "openai:"
+_SECRET_PARAMETER = re.compile(r"[?&][^=&]*(key|token|secret|sig|pass)[^=&]*=", re.I)
 
 
 class ServerConfig(Section):
@@ -46,6 +48,11 @@ class ServerConfig(Section):
         if base_url is not None and "@" in base_url.split("//")[-1].split("/")[0]:
             raise ValueError(
                 "an address with a password would be saved with the run; put the key into the "
+                "environment variable that key_variable names"
+            )
+        if base_url is not None and _SECRET_PARAMETER.search(base_url):
+            raise ValueError(
+                "an address with a key would be saved with the run; put the key into the "
                 "environment variable that key_variable names"
             )
         return base_url
