@@ -21,13 +21,14 @@ from typing import Any
 
 import yaml
 from polars.exceptions import PolarsError
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, field_validator
 from safetensors import SafetensorError
 
 from hnlmrec.config import RunConfig
 from hnlmrec.config.loading import read_yaml
 from hnlmrec.errors import ArtifactError, ConfigError
 from hnlmrec.measure import Meter
+from hnlmrec.paths import stays_inside
 
 RECORD = "stage.json"
 _PACKAGES = ("hnlmrec", "torch", "numpy", "scipy", "polars", "transformers", "peft")
@@ -53,6 +54,14 @@ class StageRecord(BaseModel):
     finished: str
     files: dict[str, FileRecord]
     lines: list[str]
+
+    @field_validator("files")
+    @classmethod
+    def _files_are_the_stage_s(cls, files: dict[str, FileRecord]) -> dict[str, FileRecord]:
+        for name in files:
+            if not stays_inside(Path(), name):
+                raise ValueError(f"{name!r} lies outside of the stage's folder")
+        return files
 
 
 class RunFolder:

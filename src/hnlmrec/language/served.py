@@ -200,8 +200,9 @@ class ServedLanguageModel:
             mend = f"see language.server.base_url; then {kept}"
         else:
             said = self._without_key(str(error))
-            known = isinstance(error, Exception) and said == str(error)
-            return error if known else RuntimeError(said)
+            if isinstance(error, Exception) and said == str(error):
+                return error
+            return RuntimeError(said)
         return ModelError(what, where=url, mend=mend)
 
     def _key(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import polars as pl
 
 from hnlmrec.artifacts import versions, write_atomically
 from hnlmrec.config import RunConfig
+from hnlmrec.errors import ConfigError
 from hnlmrec.pipeline import Pipeline
 from hnlmrec.reporting import Reporter
 from hnlmrec.stage_names import FINETUNE, evaluate_name
@@ -21,7 +23,7 @@ from hnlmrec.studies.grid import Cell, Grid, build_grid
 from hnlmrec.studies.shift import add_shift_stages, shift_name
 from hnlmrec.studies.summary import summarise
 
-SUMMARY, STUDY = "summary.parquet", "study.json"
+SUMMARY, STUDY, RUNS = "summary.parquet", "study.json", "runs"
 _BAR = 24
 
 
@@ -64,9 +66,15 @@ def run_study(
         `Frames`.
     """
     grid = build_grid(
-        Study.load(name), config, root / "runs", quick=quick, seeds=seeds, source=source
+        Study.load(name), config, root / RUNS, quick=quick, seeds=seeds, source=source
     )
     label = Path(name).stem
+    if not re.fullmatch(r"[\w][\w.-]*", label) or label == RUNS:
+        raise ConfigError(
+            f"{label!r} would name the study's folder",
+            where=name,
+            mend="call the file by letters, digits, '_', '.' and '-', and not runs.yaml",
+        )
     folder = root / (f"{label}-quick" if quick else label)
     pipelines = {run: _pipeline(config, reporter) for run, config in grid.runs.items()}
     if grid.source is not None:
