@@ -10,7 +10,5 @@ def stays_inside(folder: Path, name: str | Path) -> bool:
     """Whether ``folder / name`` lies below ``folder`` by its letters: links are the user's own."""
     if "\0" in str(name):
         return False
-    root, path = (
-        Path(os.path.normpath(one)) for one in (folder.absolute(), folder.absolute() / name)
-    )
-    return path.is_relative_to(root)
+    root = Path(os.path.normpath(folder.absolute()))
+    return Path(os.path.normpath(root / name)).is_relative_to(root)
