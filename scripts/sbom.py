@@ -1,7 +1,7 @@
 """Keep of a CycloneDX document what tells packages apart: names, versions, licences, dependencies.
 
 ``make sbom`` has `cyclonedx-py environment` describe ``.venv`` and pipes it through here into
-``sbom.json``. Addresses, paths and texts are left out, and what is not pinned in ``constraints.txt``.
+``sbom.json``. Addresses, paths and texts are left out, and what ``constraints.txt`` does not pin.
 """
 
 from __future__ import annotations
