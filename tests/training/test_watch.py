@@ -180,8 +180,8 @@ def test_a_parameter_that_no_batch_meets_is_found_before_it_is_kept(
 
 def test_growth_without_end_is_divergence() -> None:
     module = nn.Linear(2, 2)
-    first = {"epoch": 1, "ranking": 0.69, "l2": 0.01, "missing": 10**9, "valid_recall": 0.2}
-    check_epoch(module, first, first)
+    first = {"epoch": 1, "ranking": 0.69, "l2": 0.01, "missing": 10**9}
+    check_epoch(module, first, {**first, "valid_recall": 0.2, "hard_rank": 60.0})
     check_epoch(module, {"epoch": 9, "ranking": 900.0}, first)
     with pytest.raises(HnlmrecError, match=r"diverges: the loss is 2e\+03 in epoch 9 and was 0\.7"):
         check_epoch(module, {"epoch": 9, "ranking": 2000.0}, first)

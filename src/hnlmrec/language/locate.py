@@ -108,7 +108,7 @@ def _checked(folder: Path) -> Path:
                 where=str(folder),
                 mend=f"language.model takes one of these: {_FORMS}",
             )
-    for file in (folder / "config.json", *folder.glob("*.index.json")):
+    for file in (folder / "config.json", *folder.glob("*.safetensors.index.json")):
         if reason := _names_code(file):
             raise ModelError(
                 f"this model is not data alone: {reason}",

@@ -15,8 +15,7 @@ _TOGETHER = 64
 # a loss of this size, or of so many times that of the first epoch, will not come back
 _LARGEST, _GROWTH = 1e6, 1e3
 _SHOWN = 4
-# in a row of the history, what is no part of the loss
-_COUNTS = ("epoch", "missing", "valid_recall")
+_COUNTS = {"epoch", "missing"}
 _MEND = (
     "lower training.lr, or raise training.l2 or a loss's temperature; the checkpoint of the last "
     "evaluation stays"
@@ -95,11 +94,11 @@ def check_epoch(module: nn.Module, row: Mapping[str, float], first: Mapping[str,
     module
         What is trained.
     row, first
-        The mean over steps of each part of the loss, in this epoch and in the first.
+        The mean over steps of each part of the loss, and counts, in this epoch and in the first.
     """
-    now, then = (
-        sum(value for name, value in one.items() if name not in _COUNTS) for one in (row, first)
-    )
+    # a row of the history has more than the loss
+    parts = row.keys() - _COUNTS
+    now, then = (sum(one[name] for name in parts) for one in (row, first))
     if abs(now) > min(_LARGEST, _GROWTH * max(1.0, abs(then))):
         raise HnlmrecError(
             f"training diverges: the loss is {now:.3g} in epoch {row['epoch']:.0f} and was "
