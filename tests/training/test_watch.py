@@ -184,7 +184,8 @@ def test_growth_without_end_is_divergence() -> None:
     check_epoch(module, first, {**first, "valid_recall": 0.2, "hard_rank": 60.0})
     check_epoch(module, {"epoch": 9, "ranking": 900.0}, first)
     with pytest.raises(HnlmrecError, match=r"diverges: the loss is 2e\+03 in epoch 9 and was 0\.7"):
-        check_epoch(module, {"epoch": 9, "ranking": 2000.0}, first)
+        check_epoch(module, {"epoch": 9, "ranking": 2000.0, "l2": 1.0}, first)
+    check_epoch(module, {**first, "contrastive": 0.3}, first)  # a part that began later
     # a loss that is large by its nature may be so, but not without limit
     large = {"epoch": 1, "ranking": 5000.0}
     check_epoch(module, {"epoch": 2, "ranking": 9000.0}, large)

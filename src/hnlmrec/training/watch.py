@@ -96,9 +96,9 @@ def check_epoch(module: nn.Module, row: Mapping[str, float], first: Mapping[str,
     row, first
         The mean over steps of each part of the loss, and counts, in this epoch and in the first.
     """
-    # a row of the history has more than the loss
-    parts = row.keys() - _COUNTS
-    now, then = (sum(one[name] for name in parts) for one in (row, first))
+    # a row of the history has more than the loss; a part may begin later
+    parts = [name for name in row if name not in _COUNTS]
+    now, then = (sum(one.get(name, 0.0) for name in parts) for one in (row, first))
     if abs(now) > min(_LARGEST, _GROWTH * max(1.0, abs(then))):
         raise HnlmrecError(
             f"training diverges: the loss is {now:.3g} in epoch {row['epoch']:.0f} and was "
