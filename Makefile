@@ -3,12 +3,13 @@
 # make test     the tests
 # make faults   240 kills, power losses, full disks and damaged bytes over all stages: see
 #               docs/reliability.md
+# make sbom     sbom.json, the software bill of materials
 PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: setup demo demo-quick test faults lint bench clean
+.PHONY: setup demo demo-quick test faults lint bench sbom clean
 setup: .venv/ready
 
 .venv/ready: constraints.txt pyproject.toml
@@ -41,6 +42,12 @@ lint: setup
 bench: setup
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/stages.py
+
+# what is installed, with licences, as CycloneDX: for scanners of known vulnerabilities
+sbom: setup
+	$(BIN)/pip install --quiet cyclonedx-bom==7.5.0
+	$(BIN)/cyclonedx-py environment $(BIN)/python --short-PURLs --output-reproducible \
+		| $(BIN)/python scripts/sbom.py > sbom.json
 
 clean:
 	rm -rf .venv runs

@@ -20,6 +20,7 @@ from polars.exceptions import PolarsError
 from safetensors import SafetensorError
 
 from hnlmrec.config import RunConfig
+from hnlmrec.config.loading import read_yaml
 from hnlmrec.disk import (
     replace_folder,
     sha256_of,
@@ -159,13 +160,13 @@ class RunFolder:
     def differences(self, config: RunConfig) -> list[str] | None:
         """What ``config.yaml`` has otherwise, but for the folder's name; None: there is none."""
         file = self.path / CONFIG
-        try:
-            theirs = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError):
+        if not file.is_file():
             return None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        try:
+            theirs = _with_defaults(read_yaml(file))
+        except ConfigError as error:
             raise ConfigError(
-                f"the configuration of this run is damaged ({error})",
+                f"the configuration of this run is damaged ({error.what})",
                 where=str(file),
                 mend="delete that file and run the command again: finished stages are kept",
             ) from None
@@ -229,7 +230,7 @@ class RunFolder:
     def manifest(self) -> dict[str, Any]:
         """What ``manifest.json`` has to hold."""
         stages = {name: self._finished(name).model_dump() for name in self.finished_stages()}
-        config = yaml.safe_load((self.path / CONFIG).read_text(encoding="utf-8"))
+        config = read_yaml(self.path / CONFIG)
         return {"format": 1, "config": config, "stages": stages}
 
     def _finished(self, name: str) -> StageRecord:
@@ -259,7 +260,8 @@ def reading(what: str, path: Path, command: str) -> Iterator[None]:
     """Turn a missing or damaged file into an ArtifactError that names the command to repeat."""
     try:
         yield
-    except (OSError, PolarsError, SafetensorError) as error:
+    except (OSError, PolarsError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        # the last three: a file of the right format with other contents
         raise ArtifactError(
             f"{what} cannot be read ({error})", where=str(path), mend=f"run `{command}` again"
         ) from None
@@ -279,6 +281,14 @@ def _sync(work: Path, run: Path) -> None:
         sync_folder(folder)
         if folder == run.parent:
             break
+
+
+def _with_defaults(tree: dict[str, Any]) -> dict[str, Any]:
+    """A saved configuration with the keys that came after it; as it is where it is none of ours."""
+    try:
+        return RunConfig.from_dict(tree).model_dump(mode="json")
+    except ConfigError:
+        return tree
 
 
 def _differences(theirs: Any, ours: Any, key: str = "") -> Iterator[str]:

@@ -20,7 +20,7 @@ from hnlmrec.config import ModelConfig, RunConfig
 from hnlmrec.context import Context
 from hnlmrec.errors import ArtifactError, ConfigError
 from hnlmrec.leftovers import discard, is_tidy, tidy
-from hnlmrec.outside import adapter_file, source_files, wording_texts
+from hnlmrec.outside import adapter_file, source_files, user_hashes, wording_texts
 from hnlmrec.process import set_up_process
 from hnlmrec.reporting import Reporter
 from hnlmrec.stage_names import (
@@ -112,7 +112,7 @@ def plan(config: RunConfig) -> dict[str, Stage]:
         Stage(
             PREPARE,
             (),
-            {**data, "files": source_files(config.data)},
+            {**data, "files": source_files(config.data), **user_hashes(config.privacy)},
             prepare_stage,
             check_counts,
         ),

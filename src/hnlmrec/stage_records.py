@@ -7,10 +7,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, field_validator
 
 from hnlmrec.disk import sha256_of
 from hnlmrec.errors import ArtifactError
+from hnlmrec.paths import stays_inside
 
 RECORD, KEY, CONFIG = "stage.json", "key", "config.yaml"
 _PACKAGES = ("hnlmrec", "torch", "numpy", "scipy", "polars", "transformers", "peft")
@@ -36,6 +37,14 @@ class StageRecord(BaseModel):
     finished: str
     files: dict[str, FileRecord]
     lines: list[str]
+
+    @field_validator("files")
+    @classmethod
+    def _files_are_the_stage_s(cls, files: dict[str, FileRecord]) -> dict[str, FileRecord]:
+        for name in files:
+            if not stays_inside(Path(), name):
+                raise ValueError(f"{name!r} lies outside of the stage's folder")
+        return files
 
 
 def read_record(file: Path, name: str) -> StageRecord | None:

@@ -18,8 +18,10 @@ from hnlmrec.stage_names import ENCODE_ITEMS, ENCODE_USERS, FINETUNE, PREPARE, P
 def prepare_stage(context: Context, folder: Path) -> list[str]:
     """Read, filter and split the data."""
     from hnlmrec.data.prepare import prepare
+    from hnlmrec.data.pseudonyms import user_secret
 
-    return prepare(context.config.data, folder).lines()
+    config = context.config
+    return prepare(config.data, folder, user_secret(config.privacy)).lines()
 
 
 def check_counts(context: Context) -> list[str]:

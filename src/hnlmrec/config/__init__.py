@@ -17,6 +17,7 @@ from hnlmrec.config.language import (
 from hnlmrec.config.loading import merge
 from hnlmrec.config.losses import LossConfig
 from hnlmrec.config.models import AlignmentConfig, BackboneConfig, ModelConfig, TrainingConfig
+from hnlmrec.config.privacy import PrivacyConfig
 from hnlmrec.config.run import EvaluationConfig, RunConfig
 from hnlmrec.config.samplers import (
     BaseSamplerConfig,
@@ -40,6 +41,7 @@ __all__ = [
     "LossConfig",
     "ModelConfig",
     "PickConfig",
+    "PrivacyConfig",
     "ProfileConfig",
     "RouteAConfig",
     "RunConfig",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from hnlmrec.config.data import Share
-from hnlmrec.config.section import Section
+from hnlmrec.config.section import EnvironmentVariable, Section
 
 SERVED = "openai:"
+_SECRET_PARAMETER = re.compile(r"[?&][^=&]*(key|token|secret|sig|pass)[^=&]*=", re.I)
 
 
 class ServerConfig(Section):
@@ -19,7 +21,7 @@ class ServerConfig(Section):
     base_url: str | None = Field(
         None, description="such as http://127.0.0.1:8000/v1; null: what OPENAI_BASE_URL says"
     )
-    key_variable: str = Field(
+    key_variable: EnvironmentVariable = Field(
         "OPENAI_API_KEY",
         description="environment variable that holds the key, where the server wants one",
     )
@@ -46,6 +48,11 @@ class ServerConfig(Section):
         if base_url is not None and "@" in base_url.split("//")[-1].split("/")[0]:
             raise ValueError(
                 "an address with a password would be saved with the run; put the key into the "
+                "environment variable that key_variable names"
+            )
+        if base_url is not None and _SECRET_PARAMETER.search(base_url):
+            raise ValueError(
+                "an address with a key would be saved with the run; put the key into the "
                 "environment variable that key_variable names"
             )
         return base_url

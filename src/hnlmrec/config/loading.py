@@ -16,8 +16,12 @@ from hnlmrec.errors import ConfigError
 _TAGS = {"id_based", "semantic", "plugin", *SAMPLER_NAMES, *LOSS_NAMES}
 MEND = "change these keys; `hnlmrec init` writes a config with every key explained"
 
-# of an address; errors end up in logs
+# errors end up in logs: of an address, and names of keys that may hold what is secret
 _PASSWORD = re.compile(r"//[^/@\s]*@")
+_PARAMETER = re.compile(r"(://[^\s'\"?]*\?)[^\s'\"]*")
+_SECRET = re.compile(
+    r"(api_?key|key|key_variable|secret\w*|token|password|passwd|authorization|headers?)$", re.I
+)
 
 
 def merge(base: dict[str, Any], over: dict[str, Any] | None) -> dict[str, Any]:
@@ -58,6 +62,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return tree
 
 
+def without_password(text: str) -> str:
+    """Hide the passwords and parameters that stand in addresses."""
+    return _PARAMETER.sub(r"\1***", _PASSWORD.sub("//***@", text))
+
+
 def explain(error: ValidationError) -> str:
     """Each wrong key with its reason, one after the other."""
     lines = []
@@ -68,8 +77,9 @@ def explain(error: ValidationError) -> str:
             reason = "there is no such key"
         given = item.get("input")
         shown = "" if isinstance(given, dict) else f" (given: {given!r})"
-        shown = _PASSWORD.sub("//***@", shown)
-        lines.append(f"{key}: {reason}{shown}")
+        if _SECRET.search(key):
+            shown = " (what is given is not shown)"
+        lines.append(f"{key}: {reason}{without_password(shown)}")
     return "; ".join(lines)
 
 

@@ -14,6 +14,7 @@ from hnlmrec.config import DataConfig
 from hnlmrec.data.embedded import locate
 from hnlmrec.data.filtering import Step, filter_interactions, index_ids
 from hnlmrec.data.interactions import SPLITS, TEXT_FIELDS, Interactions, ItemTexts, Split
+from hnlmrec.data.pseudonyms import hashed
 from hnlmrec.data.readers import READERS, ReviewTexts
 from hnlmrec.data.splitting import DROPPED, TRAIN, split, thinned
 
@@ -79,7 +80,7 @@ class PrepareReport(BaseModel):
         return lines + [f"note: {note}" for note in self.notes]
 
 
-def prepare(config: DataConfig, folder: Path) -> PrepareReport:
+def prepare(config: DataConfig, folder: Path, secret: bytes | None = None) -> PrepareReport:
     """Read, filter, split and index a dataset, and write it into ``folder``.
 
     Users and items are numbered in the order of their first kept interaction in the file.
@@ -92,6 +93,8 @@ def prepare(config: DataConfig, folder: Path) -> PrepareReport:
         An empty folder. Receives what `Interactions.save` and `ItemTexts.save` write,
         ``report.json`` and, when the data have reviews, ``reviews.parquet`` (columns ``user``,
         ``item``, ``review``), which holds those of training pairs only.
+    secret
+        Key of the hashes that users' ids are replaced by; None keeps the ids.
 
     Raises
     ------
@@ -106,6 +109,9 @@ def prepare(config: DataConfig, folder: Path) -> PrepareReport:
         steps.append(Step.between("users with training interactions", frame, kept))
 
     user_ids, users = index_ids(kept["user_id"])
+    if secret is not None:
+        # after everything that could depend on them: the prepared data are the same otherwise
+        user_ids = hashed(user_ids, secret)
     item_ids, items = index_ids(kept["item_id"])
     kept = kept.with_columns(user=users, item=items)
     if config.split.train_share < 1:

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from hnlmrec.disk import sync_file, sync_folder
 from hnlmrec.errors import ModelError
-from hnlmrec.language.extras import require
+from hnlmrec.language.extras import DATA_ONLY, require
 
 _MIB = 1024 * 1024
 _PREFIX, _LOCK = ".converting-", "lock"
@@ -99,6 +99,7 @@ def _write_model(gguf: Path, folder: Path) -> None:
     source: dict[str, Any] = {
         "pretrained_model_name_or_path": str(gguf.parent),
         "gguf_file": gguf.name,
+        **DATA_ONLY,
     }
     # where it knows this option, transformers may otherwise leave weights packed in their blocks
     unpack: dict[str, Any] = {}

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from hnlmrec.config import ServerConfig
+from hnlmrec.config.loading import without_password
 from hnlmrec.errors import ModelError
 from hnlmrec.language.extras import require
 from hnlmrec.language.protocol import Answer, Prompt
@@ -95,7 +96,7 @@ class ServedLanguageModel:
                     raise _NoAnswerError
                 usage = completion.usage
                 return Answer(
-                    choices[0].message.content or "",
+                    self._without_key(choices[0].message.content or ""),
                     usage.prompt_tokens if usage else 0,
                     usage.completion_tokens if usage else 0,
                     choices[0].finish_reason != "length",
@@ -120,8 +121,7 @@ class ServedLanguageModel:
 
     def _connection(self) -> Any:
         """Make a client; the key is read now and kept nowhere else."""
-        config = self.config
-        key = os.environ.get(config.key_variable)
+        config, key = self.config, self._key()
         base_url = config.base_url or os.environ.get("OPENAI_BASE_URL")
         if not key and not base_url:
             raise ModelError(
@@ -174,6 +174,7 @@ class ServedLanguageModel:
         api, config = self._openai, self.config
         kept = "run the same command again: the answers so far are kept"
         url = str(config.base_url or os.environ.get("OPENAI_BASE_URL") or "OpenAI's server")
+        url = self._without_key(without_password(url))
         if isinstance(error, api.AuthenticationError | api.PermissionDeniedError):
             # its message may quote the key
             what = "the server refuses the key"
@@ -185,10 +186,10 @@ class ServedLanguageModel:
             what = f"the server refuses more requests, after {config.retries} repetitions"
             mend = f"lower language.server.concurrency, or wait; then {kept}"
         elif isinstance(error, api.APIConnectionError):  # a time-out is one, too
-            what = f"the server does not answer ({error})"
+            what = f"the server does not answer ({self._without_key(str(error))})"
             mend = f"see language.server.base_url and language.server.timeout; then {kept}"
         elif isinstance(error, api.APIStatusError):
-            said = str(error).replace(self._key(), "***")[:_LONGEST_MESSAGE]
+            said = self._without_key(str(error))[:_LONGEST_MESSAGE]
             what = f"the server refuses the request ({said})"
             mend = (
                 "for what it does not know there are response_format, limit_key and temperature "
@@ -198,11 +199,27 @@ class ServedLanguageModel:
             what = "what the server sends is no answer of the OpenAI kind"
             mend = f"see language.server.base_url; then {kept}"
         else:
-            return error if isinstance(error, Exception) else RuntimeError(str(error))
+            said = self._without_key(str(error))
+            if isinstance(error, Exception) and said == str(error):
+                return error
+            return RuntimeError(said)
         return ModelError(what, where=url, mend=mend)
 
     def _key(self) -> str:
-        return os.environ.get(self.config.key_variable) or "\0"
+        """The key; a ModelError for one that no header can hold, which others would quote."""
+        key = os.environ.get(self.config.key_variable, "").strip()
+        if not (key.isascii() and key.isprintable()):
+            raise ModelError(
+                "the key holds a character that no key has, such as a line break",
+                where=f"environment variable {self.config.key_variable}",
+                mend="put the key alone into it",
+            )
+        return key
+
+    def _without_key(self, text: str) -> str:
+        """What the server says, which may be the key that it was sent."""
+        key = self._key()
+        return text.replace(key, "***") if key else text
 
 
 class _NoAnswerError(Exception):

@@ -194,6 +194,8 @@ def _run_of(config: RunConfig, changes: dict[str, Any], folder: Path) -> RunConf
         tree = merge(tree, nested(key, value))
     changed = RunConfig.from_dict(tree, where=", ".join(changes) or "the configuration")
     sections = changed.model_dump(mode="json", exclude=_NOT_OF_A_RUN)
+    if not changed.privacy.hash_users:
+        del sections["privacy"]  # as it was before there was such a section
     label = "-".join(_words(changes)) or "base"
     name = f"{label[:60]}-{content_key(sections)[:8]}"
     return changed.model_copy(update={"run": folder / name, "models": {}})

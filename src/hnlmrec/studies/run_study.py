@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +15,7 @@ import polars as pl
 from hnlmrec.artifacts import write_atomically
 from hnlmrec.config import RunConfig
 from hnlmrec.disk import remove_partials
+from hnlmrec.errors import ConfigError
 from hnlmrec.lock import FolderLock
 from hnlmrec.pipeline import Pipeline
 from hnlmrec.reporting import Reporter
@@ -25,7 +27,7 @@ from hnlmrec.studies.grid import Cell, Grid, build_grid
 from hnlmrec.studies.shift import add_shift_stages, shift_name
 from hnlmrec.studies.summary import summarise
 
-SUMMARY, STUDY = "summary.parquet", "study.json"
+SUMMARY, STUDY, RUNS = "summary.parquet", "study.json", "runs"
 _BAR = 24
 
 
@@ -68,12 +70,18 @@ def run_study(
         `Frames`.
     """
     grid = build_grid(
-        Study.load(name), config, root / "runs", quick=quick, seeds=seeds, source=source
+        Study.load(name), config, root / RUNS, quick=quick, seeds=seeds, source=source
     )
     label = Path(name).stem
+    if not re.fullmatch(r"[\w][\w.-]*", label) or label == RUNS:
+        raise ConfigError(
+            f"{label!r} would name the study's folder",
+            where=name,
+            mend="call the file by letters, digits, '_', '.' and '-', and not runs.yaml",
+        )
     folder = root / (f"{label}-quick" if quick else label)
     with ExitStack() as locks:
-        pipelines = _locked(grid, folder, root / "runs", reporter, locks)
+        pipelines = _locked(grid, folder, root / RUNS, reporter, locks)
         if grid.source is not None:
             pipelines[grid.source].run([FINETUNE])
         if grid.study.shift:

@@ -14,6 +14,7 @@ from typing import Any, Literal, TextIO, cast
 import polars as pl
 
 from hnlmrec.errors import DataError
+from hnlmrec.paths import stays_inside
 
 Key = Literal["interactions", "items"]
 
@@ -41,6 +42,13 @@ def find_optional_file(
 ) -> Path | None:
     """Do as `find_file`, but give None when ``given`` is None and no file fits."""
     if given is not None:
+        if not stays_inside(folder, given):
+            # and it would not be noticed when it changes
+            raise DataError(
+                f"{given!r} lies outside of data.path",
+                where=f"data.{key}",
+                mend="set data.path to a folder that holds all files, or put a link there",
+            )
         if not (folder / given).is_file():
             raise DataError(
                 "there is no such file", where=str(folder / given), mend=f"change data.{key}"
