@@ -24,9 +24,10 @@ from polars.exceptions import PolarsError
 from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 
-from hnlmrec.config import RunConfig
+from hnlmrec.config import NO_CONTENT, RunConfig
 from hnlmrec.errors import ArtifactError, ConfigError
 from hnlmrec.measure import Meter
+from hnlmrec.stage_names import ASKING
 
 RECORD = "stage.json"
 _PACKAGES = ("hnlmrec", "torch", "numpy", "scipy", "polars", "transformers", "peft")
@@ -182,13 +183,22 @@ class RunFolder:
             ) from None
         self.gather()
 
+    def fallbacks(self, name: str) -> dict[str, int]:
+        """How many answers of the language model a finished stage could not use, by reason."""
+        file = self.stage(name) / "report.json"
+        with reading("the report", file, f"hnlmrec {name}"):
+            report = json.loads(file.read_bytes()) if file.is_file() else {}
+        found: dict[str, int] = report.get("fallbacks", {})
+        return found
+
     def gather(self) -> None:
-        """Write ``manifest.json`` from the records of all stages."""
+        """Write ``manifest.json``: the records of all stages, and the fallbacks that they count."""
         records = [json.loads(file.read_bytes()) for file in sorted(self.path.rglob(RECORD))]
         manifest = {
             "format": 1,
             "config": yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8")),
             "stages": {record["stage"]: record for record in records},
+            "fallbacks": {stage: self.fallbacks(stage) for stage in ASKING if self.record(stage)},
         }
         write_atomically(self.path / "manifest.json", json.dumps(manifest, indent=1).encode())
 
@@ -198,7 +208,7 @@ def reading(what: str, path: Path, command: str) -> Iterator[None]:
     """Turn a missing or damaged file into an ArtifactError that names the command to repeat."""
     try:
         yield
-    except (OSError, PolarsError, SafetensorError) as error:
+    except (OSError, PolarsError, SafetensorError, json.JSONDecodeError) as error:
         raise ArtifactError(
             f"{what} cannot be read ({error})", where=str(path), mend=f"run `{command}` again"
         ) from None
@@ -260,9 +270,11 @@ def _replace_folder(work: Path, final: Path) -> None:
 
 
 def _differences(theirs: Any, ours: Any, key: str = "") -> Iterator[str]:
+    if key in NO_CONTENT:
+        return
     if isinstance(theirs, dict) and isinstance(ours, dict):
         for name in sorted(theirs.keys() | ours.keys()):
             inner = f"{key}.{name}" if key else str(name)
             yield from _differences(theirs.get(name), ours.get(name), inner)
-    elif theirs != ours and key != "run":
+    elif theirs != ours:
         yield f"{key} (there: {theirs!r}, now: {ours!r})"

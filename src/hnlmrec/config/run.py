@@ -17,6 +17,16 @@ from hnlmrec.config.models import BackboneConfig, ModelConfig, TrainingConfig
 from hnlmrec.config.section import Section
 from hnlmrec.errors import ConfigError
 
+# keys that change nothing of what a run writes: where it is, whom it asks and how patiently, what
+# its data should hold, when it stops
+NO_CONTENT = (
+    "run",
+    "data.expected",
+    "language.answers",
+    "language.server",
+    "profile.max_fallback_share",
+)
+
 
 def _demo_models() -> dict[str, dict[str, Any]]:
     semantic = {"name": "semantic", "base": {"name": "dns"}, "enter": "text", "shared": True}
