@@ -87,7 +87,7 @@ def ask(folder: Path, reply) -> tuple[PickReport, FakeLanguageModel]:
     model = FakeLanguageModel(reply)
     folder.mkdir(exist_ok=True)
     report = pick_by_model(
-        PickConfig(), ProfileConfig(attempts=1), USERS, CANDIDATES,
+        PickConfig(), ProfileConfig(attempts=1, max_fallback_share=1), USERS, CANDIDATES,
         [f"user {n}" for n in range(5)], ItemTexts(text_frame(title=titles)), folder,
         fake_writer(model, folder), ServerConfig(),
     )  # fmt: skip
@@ -100,7 +100,7 @@ def test_picks_are_the_candidates_that_were_numbered(tmp_path: Path) -> None:
     frame = pl.read_parquet(tmp_path / PICKS)
     assert frame.rows() == [(0, 7, 5), (4, 1, 2)]
     assert (report.asked, report.picked) == (4, 2)
-    assert report.rejected == {"not two numbers in JSON": 1, "too few candidates": 1}
+    assert report.fallbacks == {"not two numbers in JSON": 1, "too few candidates": 1}
     picks = Picks.load(tmp_path, 5)
     assert picks.favourite.tolist() == [7, -1, -1, -1, 1]
     assert picks.least.tolist() == [5, -1, -1, -1, 2]
@@ -124,7 +124,7 @@ def test_nothing_is_asked_twice(tmp_path: Path) -> None:
 def test_the_encoder_takes_the_nearest_and_the_farthest(tmp_path: Path) -> None:
     given = artefacts()
     report = pick_by_vectors(USERS, CANDIDATES, given.user_vectors, given.item_vectors, tmp_path)
-    assert (report.picked, report.rejected) == (3, {"too few candidates": 1})
+    assert (report.picked, report.fallbacks) == (3, {"too few candidates": 1})
     for user, favourite, least in pl.read_parquet(tmp_path / PICKS).rows():
         row = CANDIDATES[USERS.tolist().index(user)].tolist()
         cosines = [float(given.item_vectors[item] @ given.user_vectors[user]) for item in row]

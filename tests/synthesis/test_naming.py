@@ -125,7 +125,7 @@ def test_the_report_counts_what_answers_are_worth(
     assert report.answers["title"] == of[3] + of[4]
     assert report.answers["nothing"] == of[5]
     assert report.answers["rejected"] == of[6]
-    assert report.reasons == {"not a name in JSON": of[6]}
+    assert report.fallbacks == {"not a name in JSON": of[6]}
     # item 4 was named for itself; item 9 for who likes 3, and some of them like it too
     assert report.interacted == of[4] + both
     assert report.usable == of[3] - both

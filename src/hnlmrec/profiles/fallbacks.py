@@ -1,0 +1,98 @@
+"""Answers that cannot be used: how many are too many, and what to say of them."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Mapping
+
+from hnlmrec.errors import ModelError
+
+REPEATED = "the same answer as to many other questions"
+# of one answer: so many different questions may have it, or so large a share of all
+_MOST_ALIKE, _MOST_ALIKE_SHARE = 10, 0.01
+_LONGEST_EXAMPLE = 60
+_REASONS_SHOWN = 3
+
+
+def check_share(
+    reasons: Mapping[int, str], examples: Mapping[str, str], asked: int, limit: float, what: str
+) -> None:
+    """Stop when too many answers cannot be used.
+
+    Parameters
+    ----------
+    reasons
+        Why each of them cannot.
+    examples
+        An answer by the reason for which it was rejected.
+    asked
+        Of how many.
+    limit
+        The share that may be so.
+    what
+        What was asked for, in the plural.
+
+    Raises
+    ------
+    ModelError
+        When more cannot be used; it names the most frequent reasons.
+    """
+    if len(reasons) <= limit * asked:
+        return
+    most = Counter(reasons.values()).most_common(_REASONS_SHOWN)
+    said = ", ".join(f"{n:,} {reason}{_shown(examples.get(reason))}" for reason, n in most)
+    raise ModelError(
+        f"{len(reasons):,} of {asked:,} {what} have no usable answer of the language model, more "
+        f"than {limit:.0%}: {said}",
+        where="profile.max_fallback_share",
+        mend="see what it answers (`hnlmrec profile --sample 5`), then name another model by "
+        "profile.model, raise its max_new_tokens or profile.attempts, or else that limit; answers "
+        "are kept, so the same command asks only for what is missing",
+    )
+
+
+def repeated(answers: Mapping[int, Hashable], questions: Mapping[int, str]) -> set[int]:
+    """Names of the answers that many different questions have word for word.
+
+    Parameters
+    ----------
+    answers
+        By the names of requests.
+    questions
+        What each request is about; requests about the same may well have the same answer.
+    """
+    about: dict[Hashable, set[str]] = defaultdict(set)
+    for name, answer in answers.items():
+        about[answer].add(questions[name])
+    most = max(_MOST_ALIKE, _MOST_ALIKE_SHARE * len(questions))
+    return {name for name, answer in answers.items() if len(about[answer]) > most}
+
+
+def fallback_lines(
+    fallbacks: Mapping[str, int], instead: str, failed: int, stage: str
+) -> list[str]:
+    """What to print of the answers that could not be used.
+
+    Parameters
+    ----------
+    fallbacks
+        How many, by reason.
+    instead
+        What became of them.
+    failed
+        Questions that a server did not answer.
+    stage
+        The stage that asked.
+    """
+    lines = [f"note: {count:,} {instead}: {reason}" for reason, count in fallbacks.items()]
+    if failed:
+        lines.append(
+            f"note: {failed:,} questions had no answer from the server: to ask them again, delete "
+            f"the folder {stage} of the run and run the same command"
+        )
+    return lines
+
+
+def _shown(answer: str | None) -> str:
+    """An answer's first words, with whatever could act on a terminal made visible."""
+    return f" (as {answer[:_LONGEST_EXAMPLE]!r})" if answer else ""
