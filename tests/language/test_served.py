@@ -32,7 +32,7 @@ KEY = "sk-very-secret-0123456789"
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
-    monkeypatch.setattr("hnlmrec.language.served._PAUSE", 0.01)
+    monkeypatch.setattr("hnlmrec.language.requests._PAUSE", 0.01)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
 
@@ -146,6 +146,7 @@ def test_the_server_s_own_pause_is_kept(server) -> None:
         ("400 what is " + KEY, r"what is \*\*\*"),
         # a key at the end of what is shown of a long message
         ("400 " + "x" * 220 + KEY, r"x\*\*\*"),
+        ("400 \x1b[2J gone", "refuses the request"),
         ("429", "refuses more requests.*concurrency"),
         ("500", "refuses the request"),
         ("drop", "does not answer.*base_url"),
@@ -169,6 +170,7 @@ def test_what_fails_for_good_is_explained_without_the_key(
         ask(served, PROMPTS[:1])
     assert fake.url in str(caught.value)
     assert KEY not in str(caught.value)
+    assert "\x1b" not in str(caught.value)
     assert fake.headers[0]["authorization"] == f"Bearer {KEY}"
 
 
@@ -184,6 +186,13 @@ def test_a_server_that_is_not_there_is_named() -> None:
     served = ServedLanguageModel("m", ServerConfig(base_url="http://127.0.0.1:9/v1", retries=0))
     with pytest.raises(ModelError, match=r"127\.0\.0\.1:9.*does not answer"):
         ask(served, PROMPTS[:1])
+
+
+def test_a_password_in_the_address_of_the_environment_is_not_shown(monkeypatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://me:hidden@127.0.0.1:9/v1")
+    with pytest.raises(ModelError, match=r"//\*\*\*@127\.0\.0\.1:9") as caught:
+        ask(ServedLanguageModel("m", ServerConfig(retries=0)), PROMPTS[:1])
+    assert "hidden" not in str(caught.value)
 
 
 def test_neither_address_nor_key_is_named() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sqlite3
@@ -12,18 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 pytest.importorskip("openai", reason="needs the served extra")
 
-from hnlmrec.config import LanguageConfig, ProfileConfig, ServerConfig
+from hnlmrec.artifacts import RunFolder
+from hnlmrec.config import LanguageConfig, ProfileConfig, RunConfig, ServerConfig
 from hnlmrec.data import ItemTexts
-from hnlmrec.errors import ModelError
+from hnlmrec.errors import ArtifactError, ModelError
 from hnlmrec.language.cache import AnswerCache
 from hnlmrec.language.writer import Writer
+from hnlmrec.pipeline import Pipeline
 from hnlmrec.profiles import ProfileReport, generate_profiles
+from hnlmrec.reporting import Reporter
 from openai_server import FakeServer, serve
 from profile_cases import data_of, good_answer, text_frame
-from synthetic import GENRES, N_ITEMS, N_USERS, interactions
+from synthetic import GENRES, N_ITEMS, N_USERS, interactions, small_tree
 
 # a question about each user and each item
 ALL = N_USERS + N_ITEMS
@@ -33,7 +38,7 @@ RETRIES, AT_ONCE, IN_A_ROW = 3, 4, 5
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.001)
-    monkeypatch.setattr("hnlmrec.language.served._PAUSE", 0.001)
+    monkeypatch.setattr("hnlmrec.language.requests._PAUSE", 0.001)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
 
@@ -51,12 +56,14 @@ def generate(tmp_path: Path) -> Callable[..., ProfileReport]:
     categories = [GENRES[n % 2] for n in range(N_ITEMS)]
     texts = ItemTexts(text_frame(title=titles, categories=categories))
 
-    def run(fake: FakeServer, share: float = 0.2, timeout: float = 5) -> ProfileReport:
+    def run(
+        fake: FakeServer, share: float = 0.2, timeout: float = 5, at_once: int = AT_ONCE
+    ) -> ProfileReport:
         language = LanguageConfig(
             model="openai:m",
             answers=tmp_path / "answers.sqlite",
             server=ServerConfig(
-                base_url=fake.url, retries=RETRIES, concurrency=AT_ONCE, timeout=timeout,
+                base_url=fake.url, retries=RETRIES, concurrency=at_once, timeout=timeout,
                 give_up_after=IN_A_ROW,
             ),
         )  # fmt: skip
@@ -225,6 +232,20 @@ def test_one_answer_to_all_questions_is_of_no_use(server, generate) -> None:
     assert len(fake.requests) == ALL
 
 
+def test_answers_to_other_questions_stop_the_run_or_are_suspected(server, generate) -> None:
+    asked: list[list[dict[str, str]]] = []
+
+    def mixed(prompt: list[dict[str, str]]) -> str:
+        asked.append(prompt)
+        return good_answer(asked[-2] if len(asked) > 1 else prompt)
+
+    # films of the other genre share no word with their data
+    with pytest.raises(ModelError, match="shares no word with its data"):
+        generate(server(reply=mixed), share=0.05, at_once=1)
+    lines = generate(server(reply=mixed), share=1, at_once=1).lines()
+    assert any("does the server mix answers up?" in line for line in lines), lines
+
+
 @pytest.mark.parametrize(("n", "fallbacks"), [(10, 0), (11, 11)])
 def test_few_equal_answers_may_be_so(server, generate, n: int, fallbacks: int) -> None:
     alike = [f"Film {number}" for number in range(n)]
@@ -237,3 +258,46 @@ def test_few_equal_answers_may_be_so(server, generate, n: int, fallbacks: int) -
     report = generate(server(reply=reply))
     assert sum(report.fallbacks.values()) == fallbacks == sources(report, "fallback")
     assert sum(report.attempts.values()) == sources(report, "llm") == ALL - fallbacks
+
+
+def test_a_run_counts_fallbacks_in_its_manifest_and_goes_on_with_another_server_and_limit(
+    server, small_data: Path, tmp_path: Path
+) -> None:
+    def pipeline(fake: FakeServer, share: float, give_up_after: int = 5) -> Pipeline:
+        tree = small_tree(small_data, Path("none"), tmp_path / "run")
+        tree["profile"] = {
+            "generator": "llm", "model": "openai:m", "max_fallback_share": share,
+        }  # fmt: skip
+        tree["language"]["answers"] = str(tmp_path / "answers.sqlite")
+        tree["language"]["server"] = {
+            "base_url": fake.url, "retries": 0, "concurrency": 2, "give_up_after": give_up_after,
+        }  # fmt: skip
+        return Pipeline(RunConfig.from_dict(tree), Reporter(Console(file=io.StringIO())))
+
+    with pytest.raises(ModelError, match="are kept"):
+        pipeline(server(dies_after=9), 0.2).run(["profile"])
+    assert not (tmp_path / "run" / "profile").exists()
+    fake = server(fault_of=about("Film 3", "400"))
+    with pytest.raises(ModelError, match="max_fallback_share"):
+        pipeline(fake, 0.01, 1).run(["profile"])
+    # of what is missing one question alone is refused: the server is known to answer
+    n_asked = len(fake.requests)
+    pipeline(fake, 0.2, 1).run(["profile"])
+    assert [data_of(body["messages"])["title"] for body in fake.requests[n_asked:]] == ["Film 3"]
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    reason = "the server refused the question (status 400)"
+    assert manifest["fallbacks"] == {"profile": {reason: 1}}
+    assert (
+        f"note: 1 rejected, a template instead: {reason}"
+        in (manifest["stages"]["profile"]["lines"])
+    )
+    # whom it asks and when it stops is not in what it wrote
+    again = pipeline(server(dies_after=0), 0.0)
+    assert again.is_done("profile")
+
+
+def test_the_report_of_a_damaged_stage_is_named(tmp_path: Path) -> None:
+    (tmp_path / "pick").mkdir()
+    (tmp_path / "pick" / "report.json").write_text("{")
+    with pytest.raises(ArtifactError, match=r"report\.json.*hnlmrec pick"):
+        RunFolder(tmp_path).fallbacks("pick")

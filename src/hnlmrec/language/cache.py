@@ -163,6 +163,12 @@ class AnswerCache:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                raise ArtifactError(
+                    "no space is left for the answers of language models",
+                    where=str(self.path),
+                    mend="free some, and run the same command again: those so far are kept",
+                ) from None
             raise ArtifactError(
                 f"the answers of language models cannot be kept here ({error})",
                 where=str(self.path),

@@ -114,13 +114,15 @@ def failure_of(error: BaseException, api: Any, model: str, config: ServerConfig)
     config
         The server.
     """
-    where = str(config.base_url or os.environ.get("OPENAI_BASE_URL") or "OpenAI's server")
+    url = str(config.base_url or os.environ.get("OPENAI_BASE_URL") or "OpenAI's server")
+    where = re.sub("//[^/]*@", "//***@", url)  # a password, as a proxy may want one
 
     def failure(reason: str, what: str, mend: str, **kind: bool) -> Failure:
         return Failure(reason, ModelError(what, where=where, mend=mend), **kind)
 
     status = getattr(error, "status_code", None)
     said = str(error).replace(key_of(config) or "\0", "***")[:_LONGEST_MESSAGE]
+    said = "".join(letter if letter.isprintable() else " " for letter in said)
     if isinstance(error, api.AuthenticationError | api.PermissionDeniedError):
         # its message may quote the key
         return failure(

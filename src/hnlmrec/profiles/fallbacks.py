@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 
 from hnlmrec.errors import ModelError
+from hnlmrec.profiles.schema import content_words
 
 REPEATED = "the same answer as to many other questions"
 # of one answer: so many different questions may have it, or so large a share of all
 _MOST_ALIKE, _MOST_ALIKE_SHARE = 10, 0.01
+# answers that fit their own questions less than so many times as well as others are mixed up
+_OWN_TIMES, _FEWEST_TO_TELL = 1.3, 20
 _LONGEST_EXAMPLE = 60
 _REASONS_SHOWN = 3
 
@@ -66,6 +69,33 @@ def repeated(answers: Mapping[int, Hashable], questions: Mapping[int, str]) -> s
         about[answer].add(questions[name])
     most = max(_MOST_ALIKE, _MOST_ALIKE_SHARE * len(questions))
     return {name for name, answer in answers.items() if len(about[answer]) > most}
+
+
+def mixed_up(pairs: Sequence[tuple[str, str]]) -> str | None:
+    """Say that answers seem to belong to other questions, or None.
+
+    A single answer about another item is known only when it shares no word with its own data, as
+    answers about like items do; that most are, by what they share with the next question's.
+
+    Parameters
+    ----------
+    pairs
+        The data that was asked about, and the answer to it.
+    """
+    words = [(content_words(data), content_words(answer)) for data, answer in pairs]
+    words = [(data, answer) for data, answer in words if answer]
+    if len(words) < _FEWEST_TO_TELL:
+        return None
+    nexts = [data for data, _ in words[1:] + words[:1]]
+    own = sum(len(said & data) / len(said) for data, said in words) / len(words)
+    others = zip(nexts, words, strict=True)
+    other = sum(len(said & data) / len(said) for data, (_, said) in others) / len(words)
+    if own >= _OWN_TIMES * other:
+        return None
+    return (
+        f"warning: {own:.0%} of an answer's words are of the data it was asked about, and "
+        f"{other:.0%} of the next question's: does the server mix answers up?"
+    )
 
 
 def fallback_lines(

@@ -17,7 +17,7 @@ from hnlmrec.config import ProfileConfig, ServerConfig
 from hnlmrec.data.interactions import NO_TEXT, Interactions, ItemTexts
 from hnlmrec.language.writer import Writer
 from hnlmrec.profiles.asking import Progress, Written, ask, estimate, profile_form
-from hnlmrec.profiles.fallbacks import fallback_lines
+from hnlmrec.profiles.fallbacks import fallback_lines, mixed_up
 from hnlmrec.profiles.history import training_items
 from hnlmrec.profiles.prompts import Request, item_requests, user_requests
 from hnlmrec.profiles.schema import Profile
@@ -170,7 +170,8 @@ def generate_profiles(
     requests = data.requests(users, items)
     form = profile_form(config)
     written: Written[Profile] = Written()
-    usage, notes = {}, []
+    usage: dict[str, int] = {}
+    notes: list[str] = []
     if requests:
         asking = writer()
         if config.generator == "template" and not asking.model.writes:
@@ -182,6 +183,9 @@ def generate_profiles(
             limit = config.max_fallback_share if config.generator == "llm" else 1.0
             written = ask(requests, form, config, asking, progress, limit=limit)
             usage = asdict(asking.usage)
+            answers = written.answers.items()
+            pairs = [(requests[name].data, answer.summarization) for name, answer in answers]
+            notes += [warning] if (warning := mixed_up(pairs)) else []
     counts = {}
     first = 0
     for kind, texts_of_kind in zip(("users", "items"), data.templates(), strict=True):
