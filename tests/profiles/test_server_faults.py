@@ -206,6 +206,23 @@ def test_answers_of_no_use_stop_the_run_and_are_not_paid_twice(
     assert len(fake.requests) == 3 * ALL
 
 
+def test_a_model_that_writes_nothing_of_use_is_found_out_before_all_is_paid_for(
+    server, generate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hnlmrec.profiles.asking._TOGETHER", 10)
+    fake = server(reply=lambda _: "no")
+    with pytest.raises(ModelError, match=f"20 of {ALL} profiles") as caught:
+        generate(fake)
+    assert len(fake.requests) == 20 * 3
+    # what the error advises for a server that was at fault
+    cache = AnswerCache(tmp_path / "answers.sqlite")
+    (model,) = re.findall("--model '(.*)'", str(caught.value))
+    assert cache.prune(model=model) > 0
+    assert cache.summary().is_empty()
+    well = server()
+    assert generate(well).attempts == {"at once": ALL}
+
+
 def test_an_answer_in_the_error_cannot_act_on_a_terminal(server, generate) -> None:
     with pytest.raises(ModelError, match="as '") as caught:
         generate(server(reply=lambda _: "\x1b[2J\u202eevil"))

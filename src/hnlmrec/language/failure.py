@@ -158,11 +158,16 @@ def failure_of(error: BaseException, api: Any, model: str, config: ServerConfig)
     if isinstance(error, api.APIStatusError):
         refused = status in _REFUSED
         reason = "refused the question" if refused else "failed"
+        mend = "see what the server's log says"
+        if refused:
+            mend = (
+                "for what it does not know there are response_format, limit_key and temperature "
+                "in language.server"
+            )
         return failure(
             f"the server {reason} (status {status}{_code(error)})",
             f"the server refuses the request ({said})",
-            "for what it does not know there are response_format, limit_key and temperature "
-            f"in language.server; then {_KEPT}",
+            f"{mend}; then {_KEPT}",
             refused=refused,
             final=status in _FINAL,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from hnlmrec.config import ProfileConfig, ServerConfig
@@ -135,22 +136,23 @@ def ask(
     """
     written: Written[T] = Written()
     names = list(requests)
+
+    def check() -> None:
+        check_share(
+            written.reasons, written.examples, len(names), limit, form.what, writer.identity
+        )
+
     for start in range(0, len(names), _TOGETHER):
         some = {name: requests[name] for name in names[start : start + _TOGETHER]}
-
-        def note(attempt: str, open_: int, before: int = start + len(some)) -> None:
-            if progress is not None:
-                text = f"{form.what} by the language model, {attempt}"
-                progress(text, before - open_, len(names))
-
+        note = partial(_say, progress, form.what, start + len(some), len(names))
         _ask_some(some, form, config, writer, written, note)
-        check_share(written.reasons, written.examples, len(names), limit, form.what)
+        check()
     if form.unlike:
         questions = {name: request.data for name, request in requests.items()}
         for name in sorted(repeated(written.answers, questions)):
             del written.answers[name]
             written.reasons[name] = REPEATED
-        check_share(written.reasons, written.examples, len(names), limit, form.what)
+        check()
     return written
 
 
@@ -191,6 +193,13 @@ def _ask_some(
         prompts = {name: rejected[name] for name in names if name in rejected}
         if attempt == ATTEMPTS[1]:
             prompts = {name: requests[name].without_example() for name in prompts}
+
+
+def _say(
+    progress: Progress | None, what: str, begun: int, total: int, attempt: str, open_: int
+) -> None:
+    if progress is not None:
+        progress(f"{what} by the language model, {attempt}", begun - open_, total)
 
 
 def estimate(

@@ -18,7 +18,12 @@ _REASONS_SHOWN = 3
 
 
 def check_share(
-    reasons: Mapping[int, str], examples: Mapping[str, str], asked: int, limit: float, what: str
+    reasons: Mapping[int, str],
+    examples: Mapping[str, str],
+    asked: int,
+    limit: float,
+    what: str,
+    model: str,
 ) -> None:
     """Stop when too many answers cannot be used.
 
@@ -34,6 +39,8 @@ def check_share(
         The share that may be so.
     what
         What was asked for, in the plural.
+    model
+        Who was asked, as the cache of answers names it.
 
     Raises
     ------
@@ -46,11 +53,12 @@ def check_share(
     said = ", ".join(f"{n:,} {reason}{_shown(examples.get(reason))}" for reason, n in most)
     raise ModelError(
         f"{len(reasons):,} of {asked:,} {what} have no usable answer of the language model, more "
-        f"than {limit:.0%}: {said}",
+        f"than {100 * limit:g}%: {said}",
         where="profile.max_fallback_share",
         mend="see what it answers (`hnlmrec profile --sample 5`), then name another model by "
-        "profile.model, raise its max_new_tokens or profile.attempts, or else that limit; answers "
-        "are kept, so the same command asks only for what is missing",
+        "profile.model, raise its max_new_tokens or profile.attempts, or else that limit. Answers "
+        "are kept, so the same command asks only for what is missing; if the server was at fault, "
+        f"forget them: hnlmrec cache --prune --days 0 --model '{model}'",
     )
 
 
