@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from hnlmrec.artifacts import RunFolder, content_key, write_atomically
@@ -214,6 +215,21 @@ def test_a_folder_of_another_configuration_is_refused_by_key(run: RunFolder) -> 
         assert part in str(error.value)
     run.claim(other, update=True)
     run.claim(other, update=False)
+
+
+def test_whom_a_run_asks_and_when_it_stops_do_not_make_it_another(run: RunFolder) -> None:
+    tree = {
+        "language": {"server": {"timeout": 7, "give_up_after": 2}, "answers": "a.sqlite"},
+        "profile": {"max_fallback_share": 0.5},
+    }
+    changed = RunConfig.from_dict(tree)
+    run.claim(changed, update=False)
+    assert RunConfig.from_yaml(run.path / "config.yaml") == changed
+    # one that an older version wrote lacks some of these keys
+    old = changed.model_dump(mode="json")
+    del old["profile"]["max_fallback_share"], old["language"]["server"]
+    (run.path / "config.yaml").write_text(yaml.safe_dump(old))
+    run.claim(changed, update=False)
 
 
 def test_a_damaged_record_says_which_file(run: RunFolder) -> None:

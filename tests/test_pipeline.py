@@ -162,6 +162,7 @@ def test_a_run_trains_with_names_and_without_any_it_falls_back_and_says_so(
     shutil.copytree(finished[0].run, tmp_path / "run")
     tree = small_tree(small_data, tiny_model, tmp_path / "run")
     tree["synthesis"]["route_a"] = {"pairs": 6, "max_new_tokens": 24}
+    tree["profile"] |= {"max_fallback_share": 1}  # a model of random weights names nothing
     base = tree["models"].pop("hnlmrec")
     for source in ("names", "grounded"):
         sampler = {**base["sampler"], "source": source, "enter": "extra", "draws": 2}

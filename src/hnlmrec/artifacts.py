@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ import yaml
 from polars.exceptions import PolarsError
 from safetensors import SafetensorError
 
-from hnlmrec.config import RunConfig
+from hnlmrec.config import NO_CONTENT, RunConfig
 from hnlmrec.config.loading import read_yaml
 from hnlmrec.disk import (
     replace_folder,
@@ -32,6 +32,7 @@ from hnlmrec.disk import (
 from hnlmrec.errors import ArtifactError, ConfigError
 from hnlmrec.lock import FolderLock
 from hnlmrec.measure import Meter
+from hnlmrec.stage_names import ASKING
 from hnlmrec.stage_records import (
     CONFIG,
     KEY,
@@ -143,9 +144,8 @@ class RunFolder:
             When the folder holds another configuration and ``update`` is false; it names the
             keys that differ.
         """
-        changed = self.differences(config)
-        if changed == []:
-            return
+        theirs, ours = self._claimed(), yaml.safe_load(config.to_yaml())
+        changed = [] if theirs is None else list(_differences(theirs, ours, NO_CONTENT))
         if changed and not update:
             raise ConfigError(
                 f"the folder holds a run of another configuration, which differs in: "
@@ -154,23 +154,24 @@ class RunFolder:
                 mend="name another folder by --run, or redo in this one what the change "
                 "touches by --update",
             )
-        with self.lock.held(), writing(CONFIG, self.path):
-            write_atomically(self.path / CONFIG, config.to_yaml().encode())
+        # a folder that was moved, or made read-only when it was done, stays as it is
+        if theirs is None or any(_differences(theirs, ours, ("run",))):
+            with self.lock.held(), writing(CONFIG, self.path):
+                write_atomically(self.path / CONFIG, config.to_yaml().encode())
 
-    def differences(self, config: RunConfig) -> list[str] | None:
-        """What ``config.yaml`` has otherwise, but for the folder's name; None: there is none."""
+    def _claimed(self) -> dict[str, Any] | None:
+        """What ``config.yaml`` says, or None when there is none."""
         file = self.path / CONFIG
         if not file.is_file():
             return None
         try:
-            theirs = _with_defaults(read_yaml(file))
+            return _with_defaults(read_yaml(file))
         except ConfigError as error:
             raise ConfigError(
                 f"the configuration of this run is damaged ({error.what})",
                 where=str(file),
                 mend="delete that file and run the command again: finished stages are kept",
             ) from None
-        return list(_differences(theirs, yaml.safe_load(config.to_yaml())))
 
     @contextmanager
     def write(
@@ -213,6 +214,14 @@ class RunFolder:
             file.unlink()
         replace_folder(self.work(name), self.stage(name))
 
+    def fallbacks(self, name: str) -> dict[str, int]:
+        """How many answers of the language model a finished stage could not use, by reason."""
+        file = self.stage(name) / "report.json"
+        with reading("the report", file, f"hnlmrec {name}"):
+            report = json.loads(file.read_bytes()) if file.is_file() else {}
+        found: dict[str, int] = report.get("fallbacks", {})
+        return found
+
     def gather(self) -> None:
         """Write ``manifest.json`` from the records of all stages."""
         text = json.dumps(self.manifest(), indent=1)
@@ -231,7 +240,8 @@ class RunFolder:
         """What ``manifest.json`` has to hold."""
         stages = {name: self._finished(name).model_dump() for name in self.finished_stages()}
         config = read_yaml(self.path / CONFIG)
-        return {"format": 1, "config": config, "stages": stages}
+        fallbacks = {name: self.fallbacks(name) for name in ASKING if name in stages}
+        return {"format": 1, "config": config, "stages": stages, "fallbacks": fallbacks}
 
     def _finished(self, name: str) -> StageRecord:
         record = self.record(name)
@@ -291,10 +301,12 @@ def _with_defaults(tree: dict[str, Any]) -> dict[str, Any]:
         return tree
 
 
-def _differences(theirs: Any, ours: Any, key: str = "") -> Iterator[str]:
+def _differences(theirs: Any, ours: Any, ignored: Collection[str], key: str = "") -> Iterator[str]:
+    if key in ignored:
+        return
     if isinstance(theirs, dict) and isinstance(ours, dict):
         for name in sorted(theirs.keys() | ours.keys()):
             inner = f"{key}.{name}" if key else str(name)
-            yield from _differences(theirs.get(name), ours.get(name), inner)
-    elif theirs != ours and key != "run":
+            yield from _differences(theirs.get(name), ours.get(name), ignored, inner)
+    elif theirs != ours:
         yield f"{key} (there: {theirs!r}, now: {ours!r})"

@@ -99,6 +99,8 @@ def plan(config: RunConfig) -> dict[str, Stage]:
     tree = config.model_dump(mode="json")
     # where a server is and how patiently it is asked changes no answer
     language = {k: v for k, v in tree["language"].items() if k not in ("server", "answers")}
+    # a limit that stops a stage is not in what the stage writes
+    profile = {k: v for k, v in tree["profile"].items() if k != "max_fallback_share"}
     learned = {k: v for k, v in tree["synthesis"].items() if k not in _NOT_LEARNED}
     # what data should hold does not change what they hold
     data = {k: v for k, v in tree["data"].items() if k != "expected"}
@@ -120,7 +122,7 @@ def plan(config: RunConfig) -> dict[str, Stage]:
             PROFILE,
             (PREPARE,),
             {
-                "profile": tree["profile"],
+                "profile": profile,
                 "wording": wording_texts(config.profile.user_wording, config.profile.item_wording),
                 "language": language,
                 "seed": config.seed,

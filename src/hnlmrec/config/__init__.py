@@ -18,7 +18,7 @@ from hnlmrec.config.loading import merge
 from hnlmrec.config.losses import LossConfig
 from hnlmrec.config.models import AlignmentConfig, BackboneConfig, ModelConfig, TrainingConfig
 from hnlmrec.config.privacy import PrivacyConfig
-from hnlmrec.config.run import EvaluationConfig, RunConfig
+from hnlmrec.config.run import NO_CONTENT, EvaluationConfig, RunConfig
 from hnlmrec.config.samplers import (
     BaseSamplerConfig,
     DnsConfig,
@@ -28,6 +28,7 @@ from hnlmrec.config.samplers import (
 )
 
 __all__ = [
+    "NO_CONTENT",
     "AlignmentConfig",
     "BackboneConfig",
     "BaseSamplerConfig",

@@ -30,6 +30,12 @@ class ServerConfig(Section):
     retries: int = Field(
         5, ge=0, description="of a request that failed or was refused, after growing pauses"
     )
+    give_up_after: int = Field(
+        5,
+        ge=1,
+        description="requests in a row that failed in spite of repetitions, after which no more "
+        "are sent and the run stops; of fewer, each counts as an answer that cannot be used",
+    )
     response_format: Literal["json_schema", "json_schema_subset", "json_object", "text"] = Field(
         "json_schema",
         description="how JSON is asked for: with the whole schema (vLLM, llama.cpp, Ollama), "
@@ -116,6 +122,13 @@ class ProfileConfig(Section):
         le=3,
         description="2: a rejected answer is to be repaired; 3: and if it is not, the question is "
         "asked anew without its example; then a template takes its place",
+    )
+    max_fallback_share: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="with llm: the run stops when more of the profiles have no usable answer; so "
+        "it does for names and for picks of the language model",
     )
 
 

@@ -40,6 +40,17 @@ def _strings(tree: Any) -> Iterator[str]:
         yield str(tree)
 
 
+# keys that change nothing of what a run writes: where it is, whom it asks and how patiently, what
+# its data should hold, when it stops
+NO_CONTENT = (
+    "run",
+    "data.expected",
+    "language.answers",
+    "language.server",
+    "profile.max_fallback_share",
+)
+
+
 def _demo_models() -> dict[str, dict[str, Any]]:
     semantic = {"name": "semantic", "base": {"name": "dns"}, "enter": "text", "shared": True}
     texts = {"weight": 0.01, "interaction_weight": 0.03}
