@@ -29,6 +29,8 @@ from hnlmrec.errors import ArtifactError, ConfigError
 from hnlmrec.measure import Meter
 
 RECORD = "stage.json"
+# keys that tell no run from another: where it is, and whether flaws in the data stop it
+_SAME_RUN = ("run", "data.strict")
 _PACKAGES = ("hnlmrec", "torch", "numpy", "scipy", "polars", "transformers", "peft")
 
 
@@ -125,8 +127,15 @@ class RunFolder:
         file = self.path / "config.yaml"
         text = config.to_yaml()
         if file.exists() and not update:
-            theirs = yaml.safe_load(file.read_text(encoding="utf-8"))
-            changed = list(_differences(theirs, yaml.safe_load(text)))
+            try:
+                theirs = yaml.safe_load(file.read_text(encoding="utf-8"))
+            except (yaml.YAMLError, UnicodeDecodeError) as error:
+                raise ConfigError(
+                    f"the configuration of this run is damaged ({error})",
+                    where=str(file),
+                    mend="delete that file and run the command again: finished stages are kept",
+                ) from None
+            changed = list(_differences(_with_defaults(theirs), yaml.safe_load(text)))
             if changed:
                 raise ConfigError(
                     f"the folder holds a run of another configuration, which differs in: "
@@ -259,10 +268,18 @@ def _replace_folder(work: Path, final: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def _with_defaults(tree: Any) -> Any:
+    """The configuration of a run, with the defaults of keys that are newer than the run."""
+    try:
+        return yaml.safe_load(RunConfig.from_dict(tree).to_yaml())
+    except ConfigError:
+        return tree
+
+
 def _differences(theirs: Any, ours: Any, key: str = "") -> Iterator[str]:
     if isinstance(theirs, dict) and isinstance(ours, dict):
         for name in sorted(theirs.keys() | ours.keys()):
             inner = f"{key}.{name}" if key else str(name)
             yield from _differences(theirs.get(name), ours.get(name), inner)
-    elif theirs != ours and key != "run":
+    elif theirs != ours and key not in _SAME_RUN:
         yield f"{key} (there: {theirs!r}, now: {ours!r})"

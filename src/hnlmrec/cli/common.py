@@ -47,6 +47,12 @@ UpdateOption = Annotated[
     bool,
     typer.Option("--update", help="Redo in this folder what a changed configuration touches."),
 ]
+StrictOption = Annotated[
+    bool,
+    typer.Option(
+        "--strict", help="Stop at the first row of the data that cannot be used (data.strict)."
+    ),
+]
 ModelOption = Annotated[
     str | None, typer.Option("--model", help="Only this model; by default all of the config.")
 ]
@@ -78,9 +84,16 @@ def overrides(changes: list[str] | None) -> dict[str, Any]:
 
 
 def pipeline_of(
-    path: Path, folder: Path | None, changes: list[str] | None, update: bool
+    path: Path,
+    folder: Path | None,
+    changes: list[str] | None,
+    update: bool,
+    *,
+    strict: bool = False,
 ) -> Pipeline:
-    """The pipeline of a configuration as `load_config` reads it."""
+    """The pipeline of a configuration as `load_config` reads it; ``strict`` sets data.strict."""
+    if strict:
+        changes = [*(changes or []), "data.strict=true"]
     config = load_config(path, folder, changes)
     from hnlmrec.pipeline import Pipeline
 

@@ -75,6 +75,11 @@ class DataConfig(Section):
     until: date | None = Field(None, description="last day kept (UTC), inclusive")
     core: int = Field(5, ge=1, description="k of the iterative k-core of users and items")
     split: SplitConfig = SplitConfig()
+    strict: bool = Field(
+        False,
+        description="stop at the first row that cannot be used; otherwise such rows are left out, "
+        "counted, and a sample of them written to rejected.jsonl",
+    )
     expected: ExpectedConfig | None = Field(
         None,
         description="users, items, interactions and source: numbers to print beside those that are "
