@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from hnlmrec.data.readers.rejected import RAW_CHARACTERS, Place, Rejected, RowError
@@ -16,6 +19,9 @@ from hnlmrec.errors import DataError
 _READ = 8 << 20
 # a header that names more columns is none, and would take gigabytes
 _MAX_COLUMNS = 10_000
+
+
+UNMATCHED = "quotes that do not match"
 
 
 class Dialect(NamedTuple):
@@ -34,10 +40,13 @@ class Block:
 
     def line(self, number: int) -> bytes:
         """A line of the file, by its number."""
-        start = 0
-        for _ in range(number - self.number):
-            start = self.data.index(b"\n", start) + 1
-        return self.data[start:].partition(b"\n")[0]
+        at = number - self.number
+        start = self._ends[at - 1] + 1 if at else 0
+        return self.data[start : self._ends[at] if at < len(self._ends) else None]
+
+    @cached_property
+    def _ends(self) -> npt.NDArray[np.int64]:
+        return np.flatnonzero(np.frombuffer(self.data, dtype=np.uint8) == ord("\n"))
 
 
 def read_header(path: Path, dialect: Dialect) -> list[str]:
@@ -74,9 +83,7 @@ def blocks(path: Path, dialect: Dialect, rejected: Rejected) -> Iterator[Block]:
                 first = data.find(b"\n", 0, MAX_LINE + 1) + 1
                 if first and end:
                     break
-                reason = "a quote that is not closed"
-                if not first:
-                    reason = f"longer than {MAX_LINE >> 20} MiB"
+                reason = UNMATCHED if first else f"longer than {MAX_LINE >> 20} MiB"
                 bad = RowError(reason, Place(path, number), mend="correct or remove this line")
                 rejected.saw(path)
                 rejected.add(bad, data[:RAW_CHARACTERS].decode("utf-8", "replace"))

@@ -71,7 +71,7 @@ class Rejected:
         self._strict = strict
         self._seen: Counter[Path] = Counter()
         self._counts: dict[Path, Counter[str]] = defaultdict(Counter)
-        self._first: dict[Path, RowError] = {}
+        self._first: dict[tuple[Path, str], RowError] = {}
         self._sample: list[dict[str, Any]] = []
 
     @property
@@ -98,7 +98,7 @@ class Rejected:
             bad, raw = describe(number)
             if self._strict:
                 raise bad
-            self._first.setdefault(path, bad)
+            self._first.setdefault((path, reason), bad)
             row = {
                 "file": path.name,
                 bad.place.unit: bad.place.number,
@@ -120,11 +120,11 @@ class Rejected:
         counts, n_rows = self._counts[path], self._seen[path]
         if counts.total() <= MAX_SHARE * n_rows:
             return
-        first = self._first[path]
+        first = self._first[path, counts.most_common(1)[0][0]]
         reasons = "; ".join(f"{reason}: {count:,}" for reason, count in counts.most_common())
         raise DataError(
             f"{counts.total():,} of {n_rows:,} rows cannot be used, more than {MAX_SHARE:.0%} "
-            f"({reasons}); the first is {first.where}: {first.what}",
+            f"({reasons}); as {first.where}: {first.what}",
             where=str(path),
             mend=first.mend or "correct the file, or change data.reader or data.columns",
         )

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import polars as pl
 
-from hnlmrec.data.readers.blocks import Block, Dialect
+from hnlmrec.data.readers.blocks import UNMATCHED, Block, Dialect
 from hnlmrec.data.readers.rejected import RAW_CHARACTERS, Place, Rejected, RowError
 
-_UNMATCHED = "quotes that do not match"
 _MEND = "correct or remove this line"
 
 
@@ -20,8 +19,8 @@ def row_by_row(
 ) -> tuple[pl.DataFrame, list[int]]:
     """Read the rows of a block one by one, as polars reads them when all of them are right.
 
-    A row whose quotes do not match loses its first line only: a quote that was opened by mistake
-    does not take the lines below it along.
+    A quote that was opened by mistake takes no line along but its own, and one amid a field that
+    does not begin with one is a character like any other.
 
     Returns
     -------
@@ -39,10 +38,12 @@ def row_by_row(
         upto = closing.get(at, at) + 1
         parsed = _parse(b"\n".join(lines[at:upto]), len(names), dialect)
         if isinstance(parsed, str):
+            upto = at + 1
+            parsed = _parse(lines[at], len(names), dialect)
+        if isinstance(parsed, str):
             bad = RowError(parsed, Place(path, block.number + at), mend=_MEND)
             rejected.saw(path)
             rejected.add(bad, lines[at][: 4 * RAW_CHARACTERS].decode("utf-8", "replace"))
-            upto = at + 1
         else:
             rows += parsed
             numbers += [block.number + at] * len(parsed)
@@ -67,7 +68,7 @@ def _parse(row: bytes, n_columns: int, dialect: Dialect) -> list[list[str | None
         return "not UTF-8 text"
     fields = _fields(text.removesuffix("\r"), dialect)
     if fields is None:
-        return _UNMATCHED
+        return UNMATCHED
     if len(fields) <= n_columns:
         return [fields + [None] * (n_columns - len(fields))]
     rows = [_fields(part, dialect) for part in text.split("\r") if part]

@@ -17,7 +17,7 @@ from hnlmrec.errors import DataError
 # bytes of a line, or of a row of a table; a longer one is left out
 MAX_LINE = 16 << 20
 # a gzip file may become this large, and beyond that this many times as large as it is
-FREE_BYTES, MAX_RATIO = 64 << 20, 200
+FREE_BYTES, MAX_RATIO = 16 << 20, 200
 
 _GZIP, _UTF8, _UTF16 = b"\x1f\x8b", b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 _BUFFER = 1 << 20

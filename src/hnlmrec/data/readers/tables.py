@@ -56,7 +56,7 @@ class Piece:
         return self.block.line(self._numbers[row]).decode("utf-8", "replace")
 
     @cached_property
-    def _numbers(self) -> Sequence[int]:
+    def _numbers(self) -> Sequence[int] | pl.Series:
         if self.numbers is not None:
             return self.numbers
         numbers = pl.int_range(self.number, self.number + self.frame.height, eager=True)
@@ -65,7 +65,7 @@ class Piece:
             breaks = pl.all().str.count_matches("\n", literal=True).fill_null(0)
             above = self.frame.select(pl.sum_horizontal(breaks).cum_sum().shift(1, fill_value=0))
             numbers += above.to_series()
-        return numbers.to_list()
+        return numbers
 
 
 class Table(NamedTuple):
