@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from polars.exceptions import PolarsError
+from polars.exceptions import PanicException, PolarsError
 from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 
@@ -207,7 +207,7 @@ def reading(what: str, path: Path, command: str) -> Iterator[None]:
     """Turn a missing or damaged file into an ArtifactError that names the command to repeat."""
     try:
         yield
-    except (OSError, PolarsError, SafetensorError) as error:
+    except (OSError, PolarsError, PanicException, SafetensorError, ValidationError) as error:
         raise ArtifactError(
             f"{what} cannot be read ({error})", where=str(path), mend=f"run `{command}` again"
         ) from None

@@ -35,6 +35,9 @@ def row_by_row(
     numbers: list[int] = []
     at = 0
     while at < len(lines):
+        if lines[at] in (b"", b"\r"):
+            at += 1
+            continue
         upto = closing.get(at, at) + 1
         parsed = _parse(b"\n".join(lines[at:upto]), len(names), dialect)
         if isinstance(parsed, str):
