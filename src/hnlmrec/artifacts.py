@@ -25,6 +25,7 @@ from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 
 from hnlmrec.config import RunConfig
+from hnlmrec.config.loading import read_yaml
 from hnlmrec.errors import ArtifactError, ConfigError
 from hnlmrec.measure import Meter
 
@@ -128,10 +129,10 @@ class RunFolder:
         text = config.to_yaml()
         if file.exists() and not update:
             try:
-                theirs = yaml.safe_load(file.read_text(encoding="utf-8"))
-            except (yaml.YAMLError, UnicodeDecodeError) as error:
+                theirs = read_yaml(file)
+            except ConfigError as error:
                 raise ConfigError(
-                    f"the configuration of this run is damaged ({error})",
+                    f"the configuration of this run is damaged ({error.what})",
                     where=str(file),
                     mend="delete that file and run the command again: finished stages are kept",
                 ) from None

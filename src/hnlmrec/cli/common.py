@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 from rich.console import Console
 
 from hnlmrec.config import RunConfig, merge
 from hnlmrec.config.loading import nested
+from hnlmrec.config.parsing import parse_yaml
 from hnlmrec.errors import ConfigError
 from hnlmrec.reporting import Reporter
 
@@ -79,7 +79,7 @@ def overrides(changes: list[str] | None) -> dict[str, Any]:
             raise ConfigError(
                 f"--set takes KEY=VALUE, not {change!r}", mend="--set training.lr=0.01"
             )
-        tree = merge(tree, nested(key, _parse(change, value)))
+        tree = merge(tree, nested(key, parse_yaml(value, f"--set {change}")))
     return tree
 
 
@@ -98,10 +98,3 @@ def pipeline_of(
     from hnlmrec.pipeline import Pipeline
 
     return Pipeline(config, Reporter(Console()), update=update)
-
-
-def _parse(change: str, value: str) -> Any:
-    try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise ConfigError("the value is not YAML", where=f"--set {change}") from None
