@@ -32,7 +32,7 @@ WRONG = {
     "keys merged without end": (MERGES, "1,000 keys are merged"),
     "a mapping within itself": ("&t {backbone: *t, models: {m: *t}}", "nested more than 50 deep"),
     "a key that is no text": ("{1: 2}", "1: Keys should be strings"),
-    "20,000 unknown keys": ("".join(f"k{n}: 1\n" for n in range(20_000)), "and 19,980 more"),
+    "5,000 unknown keys": ("".join(f"k{n}: 1\n" for n in range(5_000)), "and 4,980 more"),
     "an infinite learning rate": ("training: {lr: .inf}", "training.lr: Input should be a finite"),
     "a rate that is no number": ("training: {lr: .nan}", "training.lr: Input should be a finite"),
     "a rating of infinity": ("data: {min_rating: -.inf}", "data.min_rating: Input should be a fin"),
