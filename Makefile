@@ -6,7 +6,7 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: setup demo demo-quick test lint bench clean
+.PHONY: setup demo demo-quick test lint bench fuzz clean
 setup: .venv/ready
 
 .venv/ready: constraints.txt pyproject.toml
@@ -36,6 +36,12 @@ lint: setup
 bench: setup
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/stages.py
+
+# an hour: hypothesis with many examples, then atheris a minute a target
+fuzz: setup
+	HNLMREC_FUZZ=2000 $(BIN)/python -m pytest tests/faults/test_fuzz.py
+	$(BIN)/pip install --quiet atheris
+	$(BIN)/python tests/faults/fuzz.py all -max_total_time=60
 
 clean:
 	rm -rf .venv runs
