@@ -19,8 +19,6 @@ from hnlmrec.errors import DataError
 _READ = 8 << 20
 # a header that names more columns is none, and would take gigabytes
 _MAX_COLUMNS = 10_000
-
-
 UNMATCHED = "quotes that do not match"
 
 
