@@ -130,7 +130,9 @@ def drop_repeats(frame: pl.DataFrame) -> pl.DataFrame:
         .sort("timestamp", "order", nulls_last=True)
         .unique("pair", keep="first", maintain_order=True)
     )
-    return frame.filter((~repeated).scatter(first["order"], True))
+    keep = (~repeated).to_numpy(writable=True)
+    keep[first["order"].to_numpy()] = True
+    return frame.filter(keep)
 
 
 def index_ids(ids: pl.Series) -> tuple[pl.Series, IntArray]:
