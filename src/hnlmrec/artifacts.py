@@ -32,6 +32,8 @@ from hnlmrec.measure import Meter
 RECORD = "stage.json"
 # keys that tell no run from another: where it is, and whether flaws in the data stop it
 _SAME_RUN = ("run", "data.strict")
+# what the libraries raise that read artefacts
+_UNREADABLE = (OSError, PolarsError, PanicException, SafetensorError)
 _PACKAGES = ("hnlmrec", "torch", "numpy", "scipy", "polars", "transformers", "peft")
 
 
@@ -208,7 +210,7 @@ def reading(what: str, path: Path, command: str) -> Iterator[None]:
     """Turn a missing or damaged file into an ArtifactError that names the command to repeat."""
     try:
         yield
-    except (OSError, PolarsError, PanicException, SafetensorError, ValidationError) as error:
+    except (*_UNREADABLE, LookupError, TypeError, ValueError) as error:
         raise ArtifactError(
             f"{what} cannot be read ({error})", where=str(path), mend=f"run `{command}` again"
         ) from None

@@ -43,5 +43,5 @@ class TrainedModel:
         """Read what `save` wrote."""
         with reading("the trained model", folder / FILE, "hnlmrec train"):
             tensors = load_file(folder / FILE)
-        view = EmbeddingView(tensors.pop("users"), tensors.pop("items"))
+            view = EmbeddingView(tensors.pop("users"), tensors.pop("items"))
         return cls(view, {name.removeprefix("state."): value for name, value in tensors.items()})

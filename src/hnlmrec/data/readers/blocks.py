@@ -53,9 +53,21 @@ def read_header(path: Path, dialect: Dialect) -> list[str]:
     if header.count(dialect.separator.encode()) >= _MAX_COLUMNS:
         raise DataError(f"the header names more than {_MAX_COLUMNS:,} columns", where=str(path))
     with explained(path):
-        return pl.read_csv(
-            header, separator=dialect.separator, quote_char=dialect.quote, infer_schema=False
-        ).columns
+        return read_rows(header, dialect).columns
+
+
+def read_rows(rows: bytes, dialect: Dialect, names: list[str] | None = None) -> pl.DataFrame:
+    """Read rows as strings by polars; without ``names`` the first of them is the header."""
+    return pl.read_csv(
+        # polars decompresses what begins like gzip, zlib (an id such as x^2) or zstandard
+        b"\n" + rows,
+        skip_lines=1,
+        has_header=names is None,
+        separator=dialect.separator,
+        quote_char=dialect.quote,
+        schema=None if names is None else dict.fromkeys(names, pl.String),
+        infer_schema=False,
+    )
 
 
 def blocks(path: Path, dialect: Dialect, rejected: Rejected) -> Iterator[Block]:

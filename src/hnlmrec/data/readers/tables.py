@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from hnlmrec.data.readers.blocks import Block, Dialect, blocks, read_header
+from hnlmrec.data.readers.blocks import Block, Dialect, blocks, read_header, read_rows
 from hnlmrec.data.readers.files import missing_column
 from hnlmrec.data.readers.rejected import Place, Rejected
 from hnlmrec.data.readers.rows import row_by_row
@@ -123,22 +123,12 @@ def _text_pieces(
     next(parts)  # the header
     for block in parts:
         try:
-            frame, numbers = _read_block(block, names, dialect), None
+            frame, numbers = read_rows(block.data, dialect, names), None
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
             frame, numbers = row_by_row(block, path, names, dialect, rejected)
         rejected.saw(path, frame.height)
         yield Piece(frame, path, block.number, block, numbers)
     rejected.check(path)
-
-
-def _read_block(block: Block, names: list[str], dialect: Dialect) -> pl.DataFrame:
-    return pl.read_csv(
-        block.data,
-        has_header=False,
-        separator=dialect.separator,
-        quote_char=dialect.quote,
-        schema=dict.fromkeys(names, pl.String),
-    )
 
 
 def _open_parquet(path: Path, rejected: Rejected) -> Table:
