@@ -1,6 +1,8 @@
 """What is fuzzed: each target puts bytes where hnlmrec reads them, and lets it read.
 
-An `HnlmrecError` is an answer; whatever else is raised is a bug.
+An `HnlmrecError` is an answer; whatever else is raised is a bug. Parquet files of a run are not here:
+polars may end the process over a damaged page, and a run's files are compared with their checksums
+before they are read.
 """
 
 from __future__ import annotations
@@ -137,16 +139,14 @@ def _interactions() -> Interactions:
     return Interactions.from_pairs(*ids, users, items, np.zeros(12, dtype=np.int8))
 
 
-def _make_prepared(folder: Path) -> None:
-    _interactions().save(folder)
-    columns = dict.fromkeys(("title", "brand", "categories", "description"), ["x"] * 12)
-    ItemTexts(pl.DataFrame(columns)).save(folder)
-    with tempfile.TemporaryDirectory() as source:
-        (Path(source) / "interactions.csv").write_text(CSV)
-        config = DataConfig(reader="table", path=source, core=1, min_rating=None)
-        with tempfile.TemporaryDirectory() as out:
-            report = prepare(config, Path(out))
-    (folder / "report.json").write_text(report.model_dump_json())
+def _make_report(folder: Path) -> None:
+    (folder / "data").mkdir()
+    (folder / "data" / "interactions.csv").write_text(CSV)
+    prepare(DataConfig(reader="table", path=str(folder / "data"), core=1, min_rating=None), folder)
+
+
+def _read_report(folder: Path) -> None:
+    PrepareReport.load(folder).lines()
 
 
 def _make_store(folder: Path) -> None:
@@ -291,10 +291,7 @@ TARGETS = {
     "config": Target(template().encode(), _config, _YAML),
     "run's config": _replaced(_make_run, "config.yaml", _read_run),
     "stage record": _replaced(_make_run, f"prepare/{RECORD}", _read_run),
-    "prepared pairs": _replaced(_make_prepared, "interactions.parquet", _read_prepared),
-    "prepared ids": _replaced(_make_prepared, "users.parquet", _read_prepared),
-    "prepared texts": _replaced(_make_prepared, "item_texts.parquet", _read_prepared),
-    "prepare report": _replaced(_make_prepared, "report.json", _read_prepared),
+    "prepare report": _replaced(_make_report, "report.json", _read_report),
     "negative store": _replaced(_make_store, "negatives-00000.int8", _read_store),
     "store's shape": _replaced(_make_store, "negatives.json", _read_store),
     "store's scales": _replaced(_make_store, "negatives.scales", _read_store),

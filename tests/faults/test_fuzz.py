@@ -20,8 +20,8 @@ from safetensors.torch import save
 
 from hnlmrec.config import DataConfig
 from hnlmrec.data.interactions import Interactions
-from hnlmrec.data.readers import READERS
-from hnlmrec.errors import ArtifactError
+from hnlmrec.data.readers import READERS, parquet
+from hnlmrec.errors import ArtifactError, DataError
 from hnlmrec.language.cache import AnswerCache
 from hnlmrec.language.protocol import Answer
 from hnlmrec.training.checkpoint import read_checkpoint
@@ -110,6 +110,24 @@ def test_a_checkpoint_of_another_model_is_none(tmp_path: Path) -> None:
     _is_left_alone(tmp_path / "file", torch.nn.Linear(3, 2))
 
 
+def test_a_checkpoint_of_an_odd_optimiser_is_none(tmp_path: Path) -> None:
+    model = torch.nn.Linear(3, 2)
+    tensors = {f"model.{name}": value + 1 for name, value in model.state_dict().items()}
+    tensors["optimizer.0.stop"] = torch.ones(1)
+    (tmp_path / "file").write_bytes(save(tensors, metadata={"facts": "{}"}))
+    _is_left_alone(tmp_path / "file", model)
+
+
+def test_a_parquet_file_that_ends_the_process_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # as polars does at a page that says it holds 2 EiB; which byte says so depends on its version
+    monkeypatch.setattr(parquet, "_TRIAL", "import os; os.abort()")
+    (tmp_path / "interactions.parquet").write_bytes(TARGETS["parquet"].right)
+    with pytest.raises(DataError, match=r"interactions\.parquet: the file is damaged"):
+        READERS["table"](DataConfig(reader="table", path=str(tmp_path)), tmp_path)
+
+
 def _is_left_alone(path: Path, model: torch.nn.Module) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     assert read_checkpoint(path, model, torch.optim.Adam(model.parameters())) is None
@@ -124,7 +142,8 @@ def test_a_trained_model_without_items_is_explained(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("users", [[0, -1], [0, 99], [0, None], ["a", "b"]])
 def test_prepared_pairs_of_odd_numbers_are_explained(tmp_path: Path, users: list[object]) -> None:
-    TARGETS["prepared pairs"].read(TARGETS["prepared pairs"].right, tmp_path)
+    pl.DataFrame({"user_id": ["a", "b"]}).write_parquet(tmp_path / "users.parquet")
+    pl.DataFrame({"item_id": ["c", "d"]}).write_parquet(tmp_path / "item_ids.parquet")
     frame = pl.DataFrame({"user": users, "item": [0, 1], "split": [0, 0]})
     frame.write_parquet(tmp_path / "interactions.parquet")
     with pytest.raises(ArtifactError, match="the prepared data cannot be read"):

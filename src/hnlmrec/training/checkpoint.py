@@ -53,8 +53,13 @@ def read_checkpoint(
     parameters = _below("model.", tensors)
     if _shapes(parameters) != _shapes(model.state_dict()):
         return None
+    before = optimizer.state_dict()
+    try:
+        optimizer.load_state_dict({**before, "state": states})
+    except (LookupError, TypeError, ValueError):
+        optimizer.load_state_dict(before)
+        return None
     model.load_state_dict(parameters)
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
     return _below("best.", tensors), facts
 
 

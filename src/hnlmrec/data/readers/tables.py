@@ -12,13 +12,10 @@ import polars as pl
 
 from hnlmrec.data.readers.blocks import Block, Dialect, blocks, read_header, read_rows
 from hnlmrec.data.readers.files import missing_column
+from hnlmrec.data.readers.parquet import parquet_columns, parquet_frames
 from hnlmrec.data.readers.rejected import Place, Rejected
 from hnlmrec.data.readers.rows import row_by_row
-from hnlmrec.data.readers.streams import FREE_BYTES, MAX_RATIO, explained
 from hnlmrec.errors import DataError
-
-_ROWS = 1 << 18  # of a piece of a Parquet file
-_CELL_BYTES = 8  # that the least value of a Parquet file takes in memory
 
 
 @dataclass(frozen=True)
@@ -107,7 +104,8 @@ def open_table(
     the columns of a text file other names.
     """
     if path.suffix == ".parquet":
-        return _open_parquet(path, rejected)
+        names = parquet_columns(path)
+        return Table(path, names, lambda wanted: _parquet_pieces(path, wanted, rejected))
     dialect = Dialect(separator or ("\t" if ".tsv" in path.suffixes else ","), quote)
     names = [rename(name) for name in read_header(path, dialect)]
     if len(set(names)) < len(names):
@@ -131,27 +129,8 @@ def _text_pieces(
     rejected.check(path)
 
 
-def _open_parquet(path: Path, rejected: Rejected) -> Table:
-    with explained(path):
-        names = list(pl.read_parquet_schema(path))
-        n_rows = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
-    size = n_rows * len(names) * _CELL_BYTES
-    if size > max(FREE_BYTES, MAX_RATIO * path.stat().st_size):
-        raise DataError(
-            f"its {n_rows:,} rows take more than {MAX_RATIO} times as much as the file",
-            where=str(path),
-            mend="if it is no mistake, write it without compression",
-        )
-    return Table(path, names, lambda wanted: _parquet_pieces(path, n_rows, wanted, rejected))
-
-
-def _parquet_pieces(
-    path: Path, n_rows: int, wanted: list[str] | None, rejected: Rejected
-) -> Iterator[Piece]:
-    rows = pl.scan_parquet(path, glob=False).select(wanted or pl.all())
-    for start in range(0, n_rows, _ROWS):
-        with explained(path):
-            frame = rows.slice(start, _ROWS).collect()
+def _parquet_pieces(path: Path, names: list[str] | None, rejected: Rejected) -> Iterator[Piece]:
+    for number, frame in parquet_frames(path, names):
         rejected.saw(path, frame.height)
-        yield Piece(frame, path, start + 1)
+        yield Piece(frame, path, number)
     rejected.check(path)
