@@ -1,8 +1,8 @@
 """What is fuzzed: each target puts bytes where hnlmrec reads them, and lets it read.
 
-An `HnlmrecError` is an answer; whatever else is raised is a bug. Parquet files of a run are not here:
-polars may end the process over a damaged page, and a run's files are compared with their checksums
-before they are read.
+An `HnlmrecError` is an answer; whatever else is raised is a bug. Parquet files of a run are not
+here: polars may end the process over a damaged page, and the files of a run are compared with
+their checksums before they are read.
 """
 
 from __future__ import annotations
