@@ -9,7 +9,7 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: setup demo demo-quick test faults lint bench sbom clean
+.PHONY: setup demo demo-quick test faults lint bench sbom fuzz clean
 setup: .venv/ready
 
 .venv/ready: constraints.txt pyproject.toml
@@ -48,6 +48,12 @@ sbom: setup
 	$(BIN)/pip install --quiet cyclonedx-bom==7.5.0
 	$(BIN)/cyclonedx-py environment $(BIN)/python --short-PURLs --output-reproducible \
 		| $(BIN)/python scripts/sbom.py > sbom.json
+
+# an hour: hypothesis with many examples, then atheris a minute a target
+fuzz: setup
+	HNLMREC_FUZZ=2000 $(BIN)/python -m pytest tests/faults/test_fuzz.py
+	$(BIN)/pip install --quiet atheris
+	$(BIN)/python tests/faults/fuzz.py all -max_total_time=60
 
 clean:
 	rm -rf .venv runs

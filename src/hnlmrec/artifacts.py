@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from polars.exceptions import PolarsError
+from polars.exceptions import PanicException, PolarsError
 from safetensors import SafetensorError
 
 from hnlmrec.config import NO_CONTENT, RunConfig
@@ -47,6 +47,10 @@ from hnlmrec.stage_records import (
 )
 
 __all__ = ["CHECKED_BYTES", "RunFolder", "content_key", "reading", "write_atomically"]
+
+# what the libraries raise that read artefacts, and a file of the right format with other contents
+_UNREADABLE = (OSError, PolarsError, PanicException, SafetensorError)
+_OTHER_CONTENTS = (LookupError, TypeError, ValueError)
 
 MANIFEST = "manifest.json"
 # of larger files only the size is compared at each start: `hnlmrec verify` reads them, too
@@ -270,8 +274,7 @@ def reading(what: str, path: Path, command: str) -> Iterator[None]:
     """Turn a missing or damaged file into an ArtifactError that names the command to repeat."""
     try:
         yield
-    except (OSError, PolarsError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        # the last three: a file of the right format with other contents
+    except (*_UNREADABLE, *_OTHER_CONTENTS) as error:
         raise ArtifactError(
             f"{what} cannot be read ({error})", where=str(path), mend=f"run `{command}` again"
         ) from None

@@ -102,8 +102,8 @@ def plan(config: RunConfig) -> dict[str, Stage]:
     # a limit that stops a stage is not in what the stage writes
     profile = {k: v for k, v in tree["profile"].items() if k != "max_fallback_share"}
     learned = {k: v for k, v in tree["synthesis"].items() if k not in _NOT_LEARNED}
-    # what data should hold does not change what they hold
-    data = {k: v for k, v in tree["data"].items() if k != "expected"}
+    # what data should hold, and whether flaws are accepted, does not change what they hold
+    data = {k: v for k, v in tree["data"].items() if k not in ("expected", "strict")}
     by_name = (NAME,) if config.synthesis.supervision.strategy == "route_a" else ()
     route_a = config.synthesis.route_a
     encoding = {"language": language, "pooling": config.synthesis.finetune.pooling}

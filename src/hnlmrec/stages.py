@@ -25,14 +25,18 @@ def prepare_stage(context: Context, folder: Path) -> list[str]:
 
 
 def check_counts(context: Context) -> list[str]:
-    """Put what was prepared beside what the configuration expects, if it does."""
-    expected = context.config.data.expected
-    if expected is None:
+    """Put what was prepared beside what the configuration expects, and refuse flaws if it does."""
+    data, folder = context.config.data, context.run.stage(PREPARE)
+    if not data.strict and data.expected is None:
         return []
     from hnlmrec.data.expected import compare_counts
     from hnlmrec.data.prepare import PrepareReport
 
-    return compare_counts(PrepareReport.load(context.run.stage(PREPARE)), expected)
+    report = PrepareReport.load(folder)
+    if data.strict:
+        # of data that were prepared before strictness was asked for
+        report.refuse_rejected(folder)
+    return [] if data.expected is None else compare_counts(report, data.expected)
 
 
 def profile_stage(context: Context, folder: Path) -> list[str]:

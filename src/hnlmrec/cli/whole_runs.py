@@ -12,6 +12,7 @@ from hnlmrec.cli.common import (
     Config,
     RunOption,
     SetOption,
+    StrictOption,
     UpdateOption,
     app,
     pipeline_of,
@@ -55,9 +56,10 @@ def run(
     folder: RunOption = None,
     changes: SetOption = None,
     update: UpdateOption = False,
+    strict: StrictOption = False,
 ) -> None:
     """Do all stages, and end with the table that compares the models."""
-    pipeline = pipeline_of(config, folder, changes, update)
+    pipeline = pipeline_of(config, folder, changes, update, strict=strict)
     pipeline.run(["compare"])
     pipeline.reporter.line(f"artefacts: {pipeline.folder.path}")
 

@@ -11,7 +11,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hnlmrec.config.baselines import PickConfig
-from hnlmrec.config.data import DataConfig
+from hnlmrec.config.data import DataConfig, Seed
 from hnlmrec.config.language import LanguageConfig, ProfileConfig, SynthesisConfig
 from hnlmrec.config.loading import MEND, explain, merge, read_yaml
 from hnlmrec.config.models import BackboneConfig, ModelConfig, TrainingConfig
@@ -45,6 +45,7 @@ def _strings(tree: Any) -> Iterator[str]:
 NO_CONTENT = (
     "run",
     "data.expected",
+    "data.strict",
     "language.answers",
     "language.server",
     "profile.max_fallback_share",
@@ -76,8 +77,8 @@ class RunConfig(Section):
     """The whole run."""
 
     run: Path = Field(Path("runs/movielens-100k"), description="the folder of all artefacts")
-    seed: int = Field(0, description="seed of profiles, fine-tuning and synthesis")
-    seeds: tuple[int, ...] = Field((0,), min_length=1, description="a training run a seed")
+    seed: Seed = Field(0, description="seed of profiles, fine-tuning and synthesis")
+    seeds: tuple[Seed, ...] = Field((0,), min_length=1, description="a training run a seed")
     threads: int = Field(
         0,
         ge=0,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from polars.exceptions import PolarsError
 
 from hnlmrec.errors import ArtifactError
 from hnlmrec.language.protocol import Answer, Prompt
@@ -43,6 +44,8 @@ _MENDS = {
 }
 _KIND_OF_ERROR = 0xFF
 _WAIT_SECONDS = 60.0
+# what values raise that only a damaged file can hold
+_ODD_VALUES = (TypeError, ValueError, OverflowError)
 _KEYS_A_QUERY = 500
 
 
@@ -107,6 +110,8 @@ class AnswerCache:
             found |= {
                 key: Answer(text, asked, answered, bool(whole))
                 for key, text, asked, answered, whole in rows
+                # of a damaged file a row may hold anything: then it is asked again
+                if isinstance(text, str) and isinstance(asked, int) and isinstance(answered, int)
             }
         return found
 
@@ -141,22 +146,18 @@ class AnswerCache:
         """What to print: the file and its size, and what there is of each model."""
         size = sum(file.stat().st_size for file in self.path.parent.glob(f"{self.path.name}*"))
         rows = self.summary().to_dicts()
-        lines = [
-            f"{sum(row['answers'] for row in rows):,} answers, {size / 1e6:,.1f} MB: {self.path}"
-        ]
-        for row in rows:
-            used = datetime.fromtimestamp(row["used"]).strftime("%Y-%m-%d")
-            lines.append(
-                f"  {row['model']}: {row['answers']:,} answers, {row['prompt_tokens']:,} tokens of "
-                f"prompts and {row['answer_tokens']:,} of answers; used again {row['hits']:,} "
-                f"times, last on {used}"
-            )
-        return lines
+        with self._explained():
+            return [
+                f"{sum(row['answers'] for row in rows):,} answers, {size / 1e6:,.1f} MB: "
+                f"{self.path}",
+                *(_line(row) for row in rows),
+            ]
 
     def seconds_an_answer(self, model: str) -> float | None:
         """Mean time of the answers of a model, or None when there is none of it."""
         rows = self.summary().filter(pl.col("model") == model).to_dicts()
-        return rows[0]["seconds"] / rows[0]["answers"] if rows else None
+        with self._explained():
+            return rows[0]["seconds"] / rows[0]["answers"] if rows else None
 
     def prune(self, *, older_than_days: float = 0, model: str | None = None) -> int:
         """Delete answers that were not used for so long, of one model or of all; how many."""
@@ -174,7 +175,7 @@ class AnswerCache:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, PolarsError, *_ODD_VALUES) as error:
             mend = _MENDS.get(
                 getattr(error, "sqlite_errorcode", 0) & _KIND_OF_ERROR,
                 "name another file by language.answers",
@@ -184,6 +185,15 @@ class AnswerCache:
                 where=str(self.path),
                 mend=mend,
             ) from None
+
+
+def _line(row: dict[str, Any]) -> str:
+    used = datetime.fromtimestamp(row["used"]).strftime("%Y-%m-%d")
+    return (
+        f"  {row['model']}: {row['answers']:,} answers, {row['prompt_tokens']:,} tokens of "
+        f"prompts and {row['answer_tokens']:,} of answers; used again {row['hits']:,} "
+        f"times, last on {used}"
+    )
 
 
 def _parts(keys: Sequence[str]) -> Iterator[tuple[list[str], str]]:
