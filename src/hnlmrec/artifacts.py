@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from safetensors import SafetensorError
 from hnlmrec.config import NO_CONTENT, RunConfig
 from hnlmrec.config.loading import read_yaml
 from hnlmrec.disk import (
+    remove_folder,
     replace_folder,
     sha256_of,
     sync_file,
@@ -191,7 +191,7 @@ class RunFolder:
         with self.lock.held(), writing(f"stage {name}", self.path):
             key_file = work / KEY
             if not (key_file.is_file() and key_file.read_bytes() == key.encode()):
-                shutil.rmtree(work, ignore_errors=True)
+                remove_folder(work)
                 write_atomically(key_file, key.encode())
             meter = Meter()
             yield work

@@ -5,14 +5,19 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from polars.exceptions import PolarsError
+from safetensors import SafetensorError
+
 from hnlmrec.errors import ArtifactError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_RUST = re.compile(r"\(os error (\d+)\)")
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -65,6 +70,14 @@ def replace_folder(work: Path, final: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def remove_folder(folder: Path) -> None:
+    """Remove a folder, if it is there; of a link the link, never what it leads to."""
+    if folder.is_symlink():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def old_of(final: Path) -> Path:
     """Where a folder is for the moment in which another takes its place."""
     return final.with_name(f"{final.name}.old")
@@ -115,21 +128,31 @@ def writing(what: str, folder: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        if error.errno in _FULL:
+    except (OSError, PolarsError, SafetensorError) as error:
+        number = _error_number(error)
+        if number in _FULL:
             raise ArtifactError(
                 f"no space is left on the disk while {what} was written",
                 where=str(folder),
                 mend="free some space and run the same command again: finished stages are kept",
             ) from None
-        if error.errno in _FORBIDDEN and _is_below(error.filename, folder):
+        file = getattr(error, "filename", None)
+        if number in _FORBIDDEN and _is_below(file, folder):
             raise ArtifactError(
-                f"{what} cannot be written here ({error.strerror})",
-                where=str(error.filename),
+                f"{what} cannot be written here ({os.strerror(number)})",
+                where=str(file),
                 mend="allow writing there and run the same command again, or name another "
                 "folder by --run: what is there is kept",
             ) from None
         raise
+
+
+def _error_number(error: Exception) -> int:
+    """The system's number of an error, which libraries in Rust write into their message; or 0."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    found = _RUST.search(str(error))
+    return int(found[1]) if found else 0
 
 
 def _is_below(file: object, folder: Path) -> bool:

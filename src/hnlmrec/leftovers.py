@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Collection
 
 from hnlmrec.artifacts import MANIFEST, RunFolder
-from hnlmrec.disk import old_of, partials, remove_partials
+from hnlmrec.disk import old_of, partials, remove_folder, remove_partials
 from hnlmrec.stage_records import RECORD, places, stage_folders
 
 
@@ -58,4 +58,4 @@ def is_tidy(run: RunFolder, stages: Collection[str]) -> bool:
 
 def discard(run: RunFolder, name: str) -> None:
     """Remove what was begun of a stage that has finished since, with another key."""
-    shutil.rmtree(run.work(name), ignore_errors=True)
+    remove_folder(run.work(name))

@@ -189,7 +189,7 @@ def test_a_key_that_no_header_holds_is_refused_unseen(
     key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # an environment variable cannot hold NUL, but a test's dictionary can
-    monkeypatch.setattr("hnlmrec.language.served.os.environ", {VARIABLE: key})
+    monkeypatch.setattr("hnlmrec.language.failure.os.environ", {VARIABLE: key})
     config = ServerConfig(base_url="http://127.0.0.1:9/v1", key_variable=VARIABLE, retries=0)
     served = ServedLanguageModel("m", config)
     with pytest.raises(ModelError, match=rf"{VARIABLE}: the key holds a character") as caught:

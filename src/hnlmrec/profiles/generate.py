@@ -183,8 +183,12 @@ def generate_profiles(
             limit = config.max_fallback_share if config.generator == "llm" else 1.0
             written = ask(requests, form, config, asking, progress, limit=limit)
             usage = asdict(asking.usage)
-            answers = written.answers.items()
-            pairs = [(requests[name].data, answer.summarization) for name, answer in answers]
+            # in the order of the questions, whatever order the answers came in
+            pairs = [
+                (request.data, written.answers[name].summarization)
+                for name, request in requests.items()
+                if name in written.answers
+            ]
             notes += [warning] if (warning := mixed_up(pairs)) else []
     counts = {}
     first = 0
