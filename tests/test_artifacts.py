@@ -8,10 +8,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from hnlmrec.artifacts import RunFolder, content_key, write_atomically
+from hnlmrec.artifacts import RunFolder, content_key
 from hnlmrec.cli import app
 from hnlmrec.config import RunConfig
-from hnlmrec.disk import sha256_of
+from hnlmrec.disk import sha256_of, write_atomically
 from hnlmrec.errors import ArtifactError, ConfigError
 from hnlmrec.leftovers import is_tidy, tidy
 from hnlmrec.stage_records import RECORD

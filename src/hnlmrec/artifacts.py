@@ -19,7 +19,7 @@ from polars.exceptions import PanicException, PolarsError
 from safetensors import SafetensorError
 
 from hnlmrec.config import NO_CONTENT, RunConfig
-from hnlmrec.config.loading import read_yaml
+from hnlmrec.config.loading import read_yaml, without
 from hnlmrec.disk import (
     remove_folder,
     replace_folder,
@@ -45,8 +45,6 @@ from hnlmrec.stage_records import (
     stage_folders,
     versions,
 )
-
-__all__ = ["CHECKED_BYTES", "RunFolder", "content_key", "reading", "write_atomically"]
 
 # what the libraries raise that read artefacts, and a file of the right format with other contents
 _UNREADABLE = (OSError, PolarsError, PanicException, SafetensorError)
@@ -149,7 +147,7 @@ class RunFolder:
             keys that differ.
         """
         theirs, ours = self._claimed(), yaml.safe_load(config.to_yaml())
-        changed = [] if theirs is None else list(_differences(theirs, ours, NO_CONTENT))
+        changed = list(_differences(theirs or ours, ours, NO_CONTENT))
         if changed and not update:
             raise ConfigError(
                 f"the folder holds a run of another configuration, which differs in: "
@@ -304,12 +302,16 @@ def _with_defaults(tree: dict[str, Any]) -> dict[str, Any]:
         return tree
 
 
-def _differences(theirs: Any, ours: Any, ignored: Collection[str], key: str = "") -> Iterator[str]:
-    if key in ignored:
-        return
+def _differences(
+    theirs: dict[str, Any], ours: dict[str, Any], ignored: Collection[str]
+) -> Iterator[str]:
+    return _differing(without(theirs, ignored), without(ours, ignored))
+
+
+def _differing(theirs: Any, ours: Any, key: str = "") -> Iterator[str]:
     if isinstance(theirs, dict) and isinstance(ours, dict):
         for name in sorted(theirs.keys() | ours.keys()):
             inner = f"{key}.{name}" if key else str(name)
-            yield from _differences(theirs.get(name), ours.get(name), ignored, inner)
+            yield from _differing(theirs.get(name), ours.get(name), inner)
     elif theirs != ours:
         yield f"{key} (there: {theirs!r}, now: {ours!r})"

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from hnlmrec.artifacts import CHECKED_BYTES, RunFolder, content_key
-from hnlmrec.config import ModelConfig, RunConfig
+from hnlmrec.config import NO_CONTENT, ModelConfig, RunConfig
+from hnlmrec.config.loading import without
 from hnlmrec.context import Context
 from hnlmrec.errors import ArtifactError, ConfigError
 from hnlmrec.leftovers import discard, is_tidy, tidy
@@ -96,14 +97,9 @@ class Stage:
 
 def plan(config: RunConfig) -> dict[str, Stage]:
     """All stages of a run, in the order in which they can run."""
-    tree = config.model_dump(mode="json")
-    # where a server is and how patiently it is asked changes no answer
-    language = {k: v for k, v in tree["language"].items() if k not in ("server", "answers")}
-    # a limit that stops a stage is not in what the stage writes
-    profile = {k: v for k, v in tree["profile"].items() if k != "max_fallback_share"}
+    tree = without(config.model_dump(mode="json"), NO_CONTENT)
+    language = tree["language"]
     learned = {k: v for k, v in tree["synthesis"].items() if k not in _NOT_LEARNED}
-    # what data should hold, and whether flaws are accepted, does not change what they hold
-    data = {k: v for k, v in tree["data"].items() if k not in ("expected", "strict")}
     by_name = (NAME,) if config.synthesis.supervision.strategy == "route_a" else ()
     route_a = config.synthesis.route_a
     encoding = {"language": language, "pooling": config.synthesis.finetune.pooling}
@@ -114,7 +110,7 @@ def plan(config: RunConfig) -> dict[str, Stage]:
         Stage(
             PREPARE,
             (),
-            {**data, "files": source_files(config.data), **user_hashes(config.privacy)},
+            {**tree["data"], "files": source_files(config.data), **user_hashes(config.privacy)},
             prepare_stage,
             check_counts,
         ),
@@ -122,7 +118,7 @@ def plan(config: RunConfig) -> dict[str, Stage]:
             PROFILE,
             (PREPARE,),
             {
-                "profile": profile,
+                "profile": tree["profile"],
                 "wording": wording_texts(config.profile.user_wording, config.profile.item_wording),
                 "language": language,
                 "seed": config.seed,

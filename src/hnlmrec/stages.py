@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from hnlmrec.artifacts import write_atomically
 from hnlmrec.context import PRETRAINED, Context
+from hnlmrec.disk import write_atomically
 from hnlmrec.errors import ArtifactError
 from hnlmrec.stage_names import ENCODE_ITEMS, ENCODE_USERS, FINETUNE, PREPARE, PROFILE, SYNTHESIZE
 

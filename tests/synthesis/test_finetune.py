@@ -275,7 +275,7 @@ def test_what_one_run_learned_is_used_as_it_is_for_other_users_and_items(
     assert list(report.phases) == (["transferred head"] if mode == "amortized" else [])
     assert synthesize(config, other, load_language(tiny_model), here, here, 0).coverage == 1
     wrong = synthesis_config(mode, rank=2).model_copy(update={"transfer_from": tmp_path / "there"})
-    with pytest.raises(ArtifactError, match=r"otherwise: rank is 4 there, 2 here.*transferred from"):
+    with pytest.raises(ArtifactError, match=r"rank is 4 there, 2 here.*transferred from"):
         finetune(wrong, other, load_language(tiny_model), here, 0)
 
 

@@ -12,11 +12,11 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
-from hnlmrec.artifacts import write_atomically
 from hnlmrec.baselines.picks import PICKS
 from hnlmrec.config import ProfileConfig, ServerConfig
 from hnlmrec.config.baselines import PickConfig
 from hnlmrec.data.interactions import ItemTexts
+from hnlmrec.disk import write_atomically
 from hnlmrec.language.writer import Writer
 from hnlmrec.profiles.asking import Form, Progress, ask, estimate
 from hnlmrec.profiles.fallbacks import fallback_lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,16 @@ def nested(key: str, value: Any) -> dict[str, Any]:
         value = {part: value}
     tree: dict[str, Any] = value
     return tree
+
+
+def without(tree: dict[str, Any], keys: Collection[str]) -> dict[str, Any]:
+    """A tree without what stands at some dotted keys."""
+    kept = {}
+    for name, value in tree.items():
+        inner = [key.removeprefix(f"{name}.") for key in keys if key.startswith(f"{name}.")]
+        if name not in keys:
+            kept[name] = without(value, inner) if isinstance(value, dict) else value
+    return kept
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

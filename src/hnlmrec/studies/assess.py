@@ -9,9 +9,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import BaseModel, BeforeValidator
 
-from hnlmrec.artifacts import write_atomically
 from hnlmrec.config import EvaluationConfig, ModelConfig
 from hnlmrec.data.interactions import Interactions
+from hnlmrec.disk import write_atomically
 from hnlmrec.evaluation.evaluate import evaluate
 from hnlmrec.evaluation.false_negatives import fhns_rate
 from hnlmrec.evaluation.gradient_bias import GradientBias, without_false

@@ -12,9 +12,8 @@ from typing import Any
 
 import polars as pl
 
-from hnlmrec.artifacts import write_atomically
 from hnlmrec.config import RunConfig
-from hnlmrec.disk import remove_partials
+from hnlmrec.disk import remove_partials, write_atomically
 from hnlmrec.errors import ConfigError
 from hnlmrec.lock import FolderLock
 from hnlmrec.pipeline import Pipeline

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from hnlmrec.artifacts import RunFolder, write_atomically
+from hnlmrec.artifacts import RunFolder
 from hnlmrec.config import RunConfig
+from hnlmrec.disk import write_atomically
 from hnlmrec.pipeline import Pipeline
 from hnlmrec.stage_names import train_name
 from hnlmrec.studies.tune import TRIALS_CSV

@@ -14,11 +14,11 @@ import polars as pl
 import yaml
 from pydantic import Field, ValidationError
 
-from hnlmrec.artifacts import write_atomically
 from hnlmrec.config import ModelConfig, RunConfig, merge
 from hnlmrec.config.loading import explain, nested, read_yaml
 from hnlmrec.config.section import Section
 from hnlmrec.context import Context
+from hnlmrec.disk import write_atomically
 from hnlmrec.errors import ConfigError
 from hnlmrec.pipeline import Pipeline, Stage, model_needs
 from hnlmrec.training import TrainReport, train

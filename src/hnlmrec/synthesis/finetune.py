@@ -12,9 +12,9 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
-from hnlmrec.artifacts import write_atomically
 from hnlmrec.config import SynthesisConfig
 from hnlmrec.data.interactions import Interactions
+from hnlmrec.disk import write_atomically
 from hnlmrec.language.local import LocalLanguageModel
 from hnlmrec.measure import Meter
 from hnlmrec.negatives.protocol import EmbeddingView

@@ -14,8 +14,9 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from hnlmrec.artifacts import reading, write_atomically
+from hnlmrec.artifacts import reading
 from hnlmrec.config import SynthesisConfig
+from hnlmrec.disk import write_atomically
 from hnlmrec.errors import ArtifactError
 from hnlmrec.language.local import LocalLanguageModel
 from hnlmrec.negatives.protocol import EmbeddingView

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from hnlmrec.artifacts import write_atomically
 from hnlmrec.config import FinetuneConfig, ProfileConfig, RouteAConfig, ServerConfig
 from hnlmrec.data.interactions import Interactions, ItemTexts
+from hnlmrec.disk import write_atomically
 from hnlmrec.language.local import LocalLanguageModel
 from hnlmrec.language.writer import Writer
 from hnlmrec.profiles.asking import Form, Progress, ask, estimate

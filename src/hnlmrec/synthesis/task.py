@@ -11,8 +11,8 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
-from hnlmrec.artifacts import write_atomically
 from hnlmrec.config import FinetuneConfig
+from hnlmrec.disk import write_atomically
 from hnlmrec.synthesis.objective import contrastive_step
 from hnlmrec.synthesis.pairs import PairSampler, Rows
 from hnlmrec.synthesis.supervision import Supervision

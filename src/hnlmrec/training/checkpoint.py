@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from hnlmrec.artifacts import write_atomically
+from hnlmrec.disk import write_atomically
 
 State = dict[str, Tensor]
 

@@ -9,7 +9,8 @@ from typing import Self
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from hnlmrec.artifacts import reading, write_atomically
+from hnlmrec.artifacts import reading
+from hnlmrec.disk import write_atomically
 from hnlmrec.negatives.protocol import EmbeddingView
 
 FILE = "model.safetensors"

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from pydantic import BaseModel
 
-from hnlmrec.artifacts import write_atomically
 from hnlmrec.config import BackboneConfig, ModelConfig, TrainingConfig
 from hnlmrec.data.interactions import Interactions
 from hnlmrec.device import pick_device
+from hnlmrec.disk import write_atomically
 from hnlmrec.evaluation.evaluate import recall_at
 from hnlmrec.negatives.protocol import EmbeddingView
 from hnlmrec.training.artefacts import LanguageArtefacts

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hnlmrec.artifacts import write_atomically
+from hnlmrec.disk import write_atomically
 from hnlmrec.errors import DataError
 
 FILE = "rejected.jsonl"
