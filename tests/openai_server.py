@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,11 +21,14 @@ Reply = Callable[[list[dict[str, str]]], str]
 class FakeServer:
     """What the server does and what it saw.
 
-    ``faults`` are taken by one request each, in order; when there are no more, requests succeed.
+    ``faults`` are taken by one request each, in order; when there are no more, requests succeed,
+    but for those that ``fault_of`` names a fault for. After ``dies_after`` requests it is dead.
     """
 
     reply: Reply = lambda messages: json.dumps({"said": messages[-1]["content"]})
     faults: list[str] = field(default_factory=list)
+    fault_of: Callable[[dict[str, Any]], str] = lambda body: ""
+    dies_after: float = float("inf")
     seconds: float = 0.0
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -41,7 +47,9 @@ class FakeServer:
             self.times.append(time.monotonic())
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
-            fault = self.faults.pop(0) if self.faults else ""
+            fault = self.faults.pop(0) if self.faults else self.fault_of(body)
+            if len(self.requests) > self.dies_after:
+                fault = "drop"
         try:
             yield fault
         finally:
@@ -67,6 +75,18 @@ def serve(**settings: Any) -> Iterator[FakeServer]:
                     self.send(200, {})
                 elif fault == "cut":
                     self.send(200, answer(fake, self.path, body), cut=True)
+                elif fault == "reset":
+                    # closing with nothing to linger for resets the connection
+                    linger = struct.pack("ii", 1, 0)
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                    self.send(200, answer(fake, self.path, body), cut=True)
+                elif fault in ("drip", "flood"):
+                    self.send_for_ever(*((b" ", 0.05) if fault == "drip" else (b" " * 2**20, 0)))
+                elif fault == "packed":
+                    packed = gzip.compress(b" " * 2**24)
+                    self.send(200, packed, {"Content-Encoding": "gzip"})
+                elif fault.startswith("body "):
+                    self.send(200, fault.removeprefix("body ").encode())
                 elif fault == "malformed":
                     self.send(200, b"{no json")
                 elif fault == "page":
@@ -81,6 +101,15 @@ def serve(**settings: Any) -> Iterator[FakeServer]:
                     self.send(int(status), {"error": {"message": message or "no"}})
                 else:
                     self.send(200, answer(fake, self.path, body))
+
+        def send_for_ever(self, part: bytes, pause: float) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            with suppress(OSError):  # until the client goes away
+                while True:
+                    self.wfile.write(part)
+                    time.sleep(pause)
 
         def send(
             self,

@@ -17,7 +17,7 @@ from hnlmrec.language.protocol import Answer
 from openai_server import serve
 from synthetic import small_tree
 
-WHOLE_RUNS = ("init", "run", "demo", "examples", "report", "study", "studies")
+WHOLE_RUNS = ("init", "run", "verify", "demo", "examples", "report", "study", "studies")
 STAGES = (
     "prepare",
     "profile",

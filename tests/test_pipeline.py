@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from hnlmrec.cli import app
 from hnlmrec.config import RunConfig
 from hnlmrec.config.presets import preset
-from hnlmrec.errors import ArtifactError, ConfigError
+from hnlmrec.errors import ArtifactError, ConfigError, DataError
 from hnlmrec.pipeline import Pipeline, plan
 from hnlmrec.profiles.wording import Wording
 from hnlmrec.reporting import Reporter
@@ -162,6 +162,7 @@ def test_a_run_trains_with_names_and_without_any_it_falls_back_and_says_so(
     shutil.copytree(finished[0].run, tmp_path / "run")
     tree = small_tree(small_data, tiny_model, tmp_path / "run")
     tree["synthesis"]["route_a"] = {"pairs": 6, "max_new_tokens": 24}
+    tree["profile"] |= {"max_fallback_share": 1}  # a model of random weights names nothing
     base = tree["models"].pop("hnlmrec")
     for source in ("names", "grounded"):
         sampler = {**base["sampler"], "source": source, "enter": "extra", "draws": 2}
@@ -442,3 +443,58 @@ def test_what_is_expected_is_not_in_the_key_of_prepared_data(small_data: Path) -
     found = dict(plan(config)["prepare"].section)
     assert [name for name, _, _ in found.pop("files")] == ["interactions.csv", "items.jsonl"]
     assert found == section
+
+
+def _flawed(folder: Path) -> Path:
+    data = write_files(folder)
+    with (data / "interactions.csv").open("a") as file:
+        file.write("u1,\n")
+    return data
+
+
+def test_strictness_redoes_nothing_and_refuses_what_was_prepared_with_flaws(tmp_path: Path) -> None:
+    tree = small_tree(
+        _flawed(tmp_path / "data"), Path("none"), tmp_path / "run", models={"dns": {}}
+    )
+
+    def prepare(strict: bool) -> str:
+        out = io.StringIO()
+        config = RunConfig.from_dict({**tree, "data": {**tree["data"], "strict": strict}})
+        Pipeline(config, Reporter(Console(file=out, width=200))).run(["prepare"])
+        return out.getvalue()
+
+    assert "rows of interactions.csv left out: 1 (item_id is empty: 1)" in prepare(False)
+    record = (tmp_path / "run" / "prepare" / "stage.json").read_bytes()
+    with pytest.raises(DataError, match=r"1 rows were left out, and data\.strict accepts none"):
+        prepare(True)
+    assert "= prepare: up to date" in prepare(False)
+    assert (tmp_path / "run" / "prepare" / "stage.json").read_bytes() == record
+
+
+def test_the_option_strict_stops_at_the_first_flaw(tmp_path: Path) -> None:
+    tree = small_tree(
+        _flawed(tmp_path / "data"), Path("none"), tmp_path / "run", models={"dns": {}}
+    )
+    tree["evaluation"]["reference"] = "dns"
+    (tmp_path / "config.yaml").write_text(json.dumps(tree))
+    for command in ("prepare", "run"):
+        result = CliRunner().invoke(app, [command, str(tmp_path / "config.yaml"), "--strict"])
+        assert isinstance(result.exception, DataError)
+        assert "interactions.csv, line " in str(result.exception)
+        assert "the item_id is empty" in str(result.exception)
+    assert not (tmp_path / "run" / "prepare").exists()
+
+
+def test_a_run_older_than_a_key_is_no_other_run(small_data: Path, tmp_path: Path) -> None:
+    tree = small_tree(small_data, Path("none"), tmp_path / "run", models={"dns": {}})
+    config = RunConfig.from_dict(tree)
+    Pipeline(config, Reporter(Console(file=io.StringIO()))).run(["prepare"])
+    file = tmp_path / "run" / "config.yaml"
+    old = yaml.safe_load(file.read_text())
+    del old["data"]["strict"], old["training"]["patience"]
+    file.write_text(yaml.safe_dump(old))
+    Pipeline(config, Reporter(Console(file=io.StringIO())))
+    old["data"]["core"] = 3
+    file.write_text(yaml.safe_dump(old))
+    with pytest.raises(ConfigError, match=r"differs in: data\.core \(there: 3, now: 2\)\."):
+        Pipeline(config, Reporter(Console(file=io.StringIO())))

@@ -6,112 +6,136 @@ and its inputs give. The truth is in these files; ``manifest.json`` gathers them
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
-import platform
-import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import yaml
-from polars.exceptions import PolarsError
-from pydantic import BaseModel, ValidationError
+from polars.exceptions import PanicException, PolarsError
 from safetensors import SafetensorError
 
-from hnlmrec.config import RunConfig
+from hnlmrec.config import NO_CONTENT, RunConfig
+from hnlmrec.config.loading import read_yaml, without
+from hnlmrec.disk import (
+    remove_folder,
+    replace_folder,
+    sha256_of,
+    sync_file,
+    sync_folder,
+    write_atomically,
+    writing,
+)
 from hnlmrec.errors import ArtifactError, ConfigError
+from hnlmrec.lock import FolderLock
 from hnlmrec.measure import Meter
+from hnlmrec.stage_names import ASKING
+from hnlmrec.stage_records import (
+    CONFIG,
+    KEY,
+    RECORD,
+    FileRecord,
+    StageRecord,
+    describe_files,
+    kept_to_go_on,
+    read_record,
+    stage_folders,
+    versions,
+)
 
-RECORD = "stage.json"
-_PACKAGES = ("hnlmrec", "torch", "numpy", "scipy", "polars", "transformers", "peft")
+# what the libraries raise that read artefacts, and a file of the right format with other contents
+_UNREADABLE = (OSError, PolarsError, PanicException, SafetensorError)
+_OTHER_CONTENTS = (LookupError, TypeError, ValueError)
 
-
-class FileRecord(BaseModel):
-    """Size and content hash of one written file."""
-
-    bytes: int
-    sha256: str
-
-
-class StageRecord(BaseModel):
-    """What a finished stage was made from, and what it cost."""
-
-    stage: str
-    key: str
-    section: dict[str, Any]
-    inputs: dict[str, str]
-    versions: dict[str, str]
-    seconds: float
-    peak_memory_mib: float
-    finished: str
-    files: dict[str, FileRecord]
-    lines: list[str]
+MANIFEST = "manifest.json"
+# of larger files only the size is compared at each start: `hnlmrec verify` reads them, too
+CHECKED_BYTES = 2**30
 
 
 class RunFolder:
-    """The artefacts of one run."""
+    """The artefacts of one run.
+
+    Whoever writes holds ``lock``; `up_to_date` and all that reads do without it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.lock = FolderLock(path)
+        # files whose checksum was right, and what they then looked like from outside
+        self._checked: dict[Path, tuple[int, int, int]] = {}
 
     def stage(self, name: str) -> Path:
         """The folder of a finished stage."""
         return self.path / name
 
+    def work(self, name: str) -> Path:
+        """The folder of a stage that is not finished."""
+        return self.path / f"{name}.partial"
+
     def record(self, name: str) -> StageRecord | None:
         """The record of a stage, or None when it never finished here."""
-        try:
-            return StageRecord.model_validate_json((self.stage(name) / RECORD).read_bytes())
-        except FileNotFoundError:
-            return None
-        except (ValidationError, OSError) as error:
-            raise ArtifactError(
-                f"the record of stage {name} is damaged ({error})",
-                where=str(self.stage(name) / RECORD),
-                mend="delete that folder and run the command again",
-            ) from None
+        return read_record(self.stage(name) / RECORD, name)
 
     def content(self, name: str) -> str:
         """A hash of the files of a finished stage: equal for equal files."""
-        record = self.record(name)
-        if record is None:
-            raise ArtifactError(f"stage {name} has not finished", where=str(self.stage(name)))
+        record = self._finished(name)
         return content_key({file: facts.sha256 for file, facts in record.files.items()})
 
-    def damaged(self, name: str) -> list[str]:
-        """Files of a finished stage that are gone or no longer what was written."""
-        record = self.record(name)
-        if record is None:
-            raise ArtifactError(f"stage {name} has not finished", where=str(self.stage(name)))
+    def damaged(self, name: str, *, below: int | None = None) -> list[str]:
+        """Files of a finished stage that are gone or no longer what was written.
+
+        Parameters
+        ----------
+        name
+            Of the stage.
+        below
+            Compare checksums of files up to so many bytes, and once in this object's life unless
+            they change; of larger ones the size. None: read all of them, now.
+        """
         return [
             file
-            for file, facts in record.files.items()
-            if not (self.stage(name) / file).is_file()
-            or _sha256(self.stage(name) / file) != facts.sha256
+            for file, facts in self._finished(name).files.items()
+            if not self._is_whole(self.stage(name) / file, facts, below)
         ]
 
-    def up_to_date(self, name: str, key: str) -> bool:
-        """Whether the stage finished with this key and all its files are there in full size."""
-        work = self.stage(name).with_name(f"{self.stage(name).name}.partial")
-        if (work / RECORD).is_file():
-            # the record is written last: a kill came between it and the renaming
-            _replace_folder(work, self.stage(name))
-        record = self.record(name)
-        return (
-            record is not None
-            and record.key == key
-            and all(
-                (self.stage(name) / file).is_file()
-                and (self.stage(name) / file).stat().st_size == facts.bytes
-                for file, facts in record.files.items()
+    def verify(self) -> Iterator[str]:
+        """Compare the checksums of all files of all finished stages; say of each what there is.
+
+        Raises
+        ------
+        ArtifactError
+            When there is no run here, or, at the end, when files are not what was written.
+        """
+        stages = self.finished_stages()
+        if not stages:
+            raise ArtifactError("no stage has finished here", where=str(self.path))
+        wrong = []
+        for name in stages:
+            files = self._finished(name).files
+            damaged = self.damaged(name)
+            wrong += [f"{name}/{file}" for file in damaged]
+            size = sum(facts.bytes for facts in files.values())
+            found = f"damaged: {', '.join(damaged)}" if damaged else "as written"
+            yield f"{name}: {len(files)} files, {size / 1e6:,.1f} MB, {found}"
+        if wrong:
+            raise ArtifactError(
+                f"damaged since they were written: {', '.join(wrong)}",
+                where=str(self.path),
+                mend="delete the folders of these stages and run the command again",
             )
-        )
+
+    def up_to_date(self, name: str, key: str) -> bool:
+        """Whether the stage finished with this key and all its files are what was written.
+
+        Of files above `CHECKED_BYTES` only the size is looked at.
+        """
+        record = self.record(name)
+        if record is None or record.key != key:
+            return False
+        return not self.damaged(name, below=CHECKED_BYTES)
 
     def claim(self, config: RunConfig, *, update: bool) -> None:
         """Write ``config.yaml``; refuse a folder that belongs to another configuration.
@@ -122,21 +146,34 @@ class RunFolder:
             When the folder holds another configuration and ``update`` is false; it names the
             keys that differ.
         """
-        file = self.path / "config.yaml"
-        text = config.to_yaml()
-        if file.exists() and not update:
-            theirs = yaml.safe_load(file.read_text(encoding="utf-8"))
-            changed = list(_differences(theirs, yaml.safe_load(text)))
-            if changed:
-                raise ConfigError(
-                    f"the folder holds a run of another configuration, which differs in: "
-                    f"{'; '.join(changed[:8])}{' ...' if len(changed) > 8 else ''}",
-                    where=str(self.path),
-                    mend="name another folder by --run, or redo in this one what the change "
-                    "touches by --update",
-                )
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, text.encode())
+        theirs, ours = self._claimed(), yaml.safe_load(config.to_yaml())
+        changed = list(_differences(theirs or ours, ours, NO_CONTENT))
+        if changed and not update:
+            raise ConfigError(
+                f"the folder holds a run of another configuration, which differs in: "
+                f"{'; '.join(changed[:8])}{' ...' if len(changed) > 8 else ''}",
+                where=str(self.path),
+                mend="name another folder by --run, or redo in this one what the change "
+                "touches by --update",
+            )
+        # a folder that was moved, or made read-only when it was done, stays as it is
+        if theirs is None or any(_differences(theirs, ours, ("run",))):
+            with self.lock.held(), writing(CONFIG, self.path):
+                write_atomically(self.path / CONFIG, config.to_yaml().encode())
+
+    def _claimed(self) -> dict[str, Any] | None:
+        """What ``config.yaml`` says, or None when there is none."""
+        file = self.path / CONFIG
+        if not file.is_file():
+            return None
+        try:
+            return _with_defaults(read_yaml(file))
+        except ConfigError as error:
+            raise ConfigError(
+                f"the configuration of this run is damaged ({error.what})",
+                where=str(file),
+                mend="delete that file and run the command again: finished stages are kept",
+            ) from None
 
     @contextmanager
     def write(
@@ -145,19 +182,17 @@ class RunFolder:
         """Give a folder to write a stage into; when the block ends well it takes its place.
 
         An interrupted stage of the same key finds there what it had written, so it can go on.
-        What the block appends to ``lines`` is kept in the record.
+        What the block appends to ``lines`` is kept in the record. Files that are only there to go
+        on from have "checkpoint" in their names: they are removed once the record is written.
         """
-        final = self.stage(name)
-        work = final.with_name(f"{final.name}.partial")
-        key_file = work / "key"
-        if not (key_file.is_file() and key_file.read_text() == key):
-            shutil.rmtree(work, ignore_errors=True)
-            work.mkdir(parents=True)
-            key_file.write_text(key)
-        meter = Meter()
-        try:
+        work = self.work(name)
+        with self.lock.held(), writing(f"stage {name}", self.path):
+            key_file = work / KEY
+            if not (key_file.is_file() and key_file.read_bytes() == key.encode()):
+                remove_folder(work)
+                write_atomically(key_file, key.encode())
+            meter = Meter()
             yield work
-            key_file.unlink()
             record = StageRecord(
                 stage=name,
                 key=key,
@@ -170,27 +205,66 @@ class RunFolder:
                 files=describe_files(work),
                 lines=lines,
             )
+            _sync(work, self.path)
             write_atomically(work / RECORD, record.model_dump_json(indent=1).encode())
-            _replace_folder(work, final)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise ArtifactError(
-                f"no space is left on the disk while stage {name} was written",
-                where=str(work),
-                mend="free some space and run the same command again: finished stages are kept",
-            ) from None
-        self.gather()
+            self.finish(name)
+            self.gather()
+
+    def finish(self, name: str) -> None:
+        """Put a whole stage into its place, without what it kept to go on from."""
+        for file in kept_to_go_on(self.work(name)):
+            file.unlink()
+        replace_folder(self.work(name), self.stage(name))
+
+    def fallbacks(self, name: str) -> dict[str, int]:
+        """How many answers of the language model a finished stage could not use, by reason."""
+        file = self.stage(name) / "report.json"
+        with reading("the report", file, f"hnlmrec {name}"):
+            report = json.loads(file.read_bytes()) if file.is_file() else {}
+        found: dict[str, int] = report.get("fallbacks", {})
+        return found
 
     def gather(self) -> None:
         """Write ``manifest.json`` from the records of all stages."""
-        records = [json.loads(file.read_bytes()) for file in sorted(self.path.rglob(RECORD))]
-        manifest = {
-            "format": 1,
-            "config": yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8")),
-            "stages": {record["stage"]: record for record in records},
-        }
-        write_atomically(self.path / "manifest.json", json.dumps(manifest, indent=1).encode())
+        text = json.dumps(self.manifest(), indent=1)
+        with writing(MANIFEST, self.path):
+            write_atomically(self.path / MANIFEST, text.encode())
+
+    def finished_stages(self) -> list[str]:
+        """Names of all stages that have a record here."""
+        return [
+            folder.relative_to(self.path).as_posix()
+            for folder in stage_folders(self.path)
+            if folder.suffix not in (".partial", ".old") and (folder / RECORD).is_file()
+        ]
+
+    def manifest(self) -> dict[str, Any]:
+        """What ``manifest.json`` has to hold."""
+        stages = {name: self._finished(name).model_dump() for name in self.finished_stages()}
+        config = read_yaml(self.path / CONFIG)
+        fallbacks = {name: self.fallbacks(name) for name in ASKING if name in stages}
+        return {"format": 1, "config": config, "stages": stages, "fallbacks": fallbacks}
+
+    def _finished(self, name: str) -> StageRecord:
+        record = self.record(name)
+        if record is None:
+            raise ArtifactError(f"stage {name} has not finished", where=str(self.stage(name)))
+        return record
+
+    def _is_whole(self, file: Path, facts: FileRecord, below: int | None) -> bool:
+        try:
+            stat = file.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        if stat.st_size != facts.bytes:
+            return False
+        seen = (stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns)
+        if below is not None and (stat.st_size > below or self._checked.get(file) == seen):
+            return True
+        if sha256_of(file) != facts.sha256:
+            return False
+        self._checked[file] = seen
+        return True
 
 
 @contextmanager
@@ -198,7 +272,7 @@ def reading(what: str, path: Path, command: str) -> Iterator[None]:
     """Turn a missing or damaged file into an ArtifactError that names the command to repeat."""
     try:
         yield
-    except (OSError, PolarsError, SafetensorError) as error:
+    except (*_UNREADABLE, *_OTHER_CONTENTS) as error:
         raise ArtifactError(
             f"{what} cannot be read ({error})", where=str(path), mend=f"run `{command}` again"
         ) from None
@@ -210,59 +284,34 @@ def content_key(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide results, where installed."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+def _sync(work: Path, run: Path) -> None:
+    """Bring a stage to the disk: its files, its folders, and the names of these up to the run's."""
+    for path in work.rglob("*"):
+        (sync_folder if path.is_dir() else sync_file)(path)
+    for folder in (work, *work.parents):
+        sync_folder(folder)
+        if folder == run.parent:
+            break
 
 
-def describe_files(folder: Path) -> dict[str, FileRecord]:
-    """Size and SHA-256 of every file below a folder, by relative path."""
-    found = {}
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        found[file.relative_to(folder).as_posix()] = FileRecord(
-            bytes=file.stat().st_size, sha256=_sha256(file)
-        )
-    return found
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that readers see the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+def _with_defaults(tree: dict[str, Any]) -> dict[str, Any]:
+    """A saved configuration with the keys that came after it; as it is where it is none of ours."""
     try:
-        with partial.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        return RunConfig.from_dict(tree).model_dump(mode="json")
+    except ConfigError:
+        return tree
 
 
-def _replace_folder(work: Path, final: Path) -> None:
-    old = final.with_name(final.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if final.exists():
-        final.rename(old)
-    work.rename(final)
-    shutil.rmtree(old, ignore_errors=True)
+def _differences(
+    theirs: dict[str, Any], ours: dict[str, Any], ignored: Collection[str]
+) -> Iterator[str]:
+    return _differing(without(theirs, ignored), without(ours, ignored))
 
 
-def _differences(theirs: Any, ours: Any, key: str = "") -> Iterator[str]:
+def _differing(theirs: Any, ours: Any, key: str = "") -> Iterator[str]:
     if isinstance(theirs, dict) and isinstance(ours, dict):
         for name in sorted(theirs.keys() | ours.keys()):
             inner = f"{key}.{name}" if key else str(name)
-            yield from _differences(theirs.get(name), ours.get(name), inner)
-    elif theirs != ours and key != "run":
+            yield from _differing(theirs.get(name), ours.get(name), inner)
+    elif theirs != ours:
         yield f"{key} (there: {theirs!r}, now: {ours!r})"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from hnlmrec.artifacts import RunFolder
+from hnlmrec.artifacts import RunFolder, reading
 from hnlmrec.config import ModelConfig, RunConfig
 from hnlmrec.data.interactions import Interactions, ItemTexts
 from hnlmrec.errors import ArtifactError
@@ -151,5 +151,7 @@ class Context:
 
         from hnlmrec.negatives import EmbeddingView
 
-        tensors = load_file(self.run.stage(PRETRAIN) / PRETRAINED)
-        return EmbeddingView(tensors["users"], tensors["items"])
+        file = self.run.stage(PRETRAIN) / PRETRAINED
+        with reading("the pretrained CF model", file, "hnlmrec finetune"):
+            tensors = load_file(file)
+            return EmbeddingView(tensors["users"], tensors["items"])

@@ -1,11 +1,12 @@
-"""Files outside of a run that decide what its stages write: changed ones change a stage's key."""
+"""What outside of a run decides what its stages write: when it changes, so do their keys."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from hnlmrec.config import DataConfig
+from hnlmrec.config import DataConfig, PrivacyConfig
 from hnlmrec.data.embedded import locate as locate_data
+from hnlmrec.data.pseudonyms import fingerprint, user_secret
 from hnlmrec.stage_names import FINETUNE
 
 
@@ -14,6 +15,12 @@ def source_files(config: DataConfig) -> list[tuple[str, int, int]]:
     folder = locate_data(config.path)
     files = sorted(path for path in folder.iterdir() if path.is_file())
     return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+
+
+def user_hashes(config: PrivacyConfig) -> dict[str, str]:
+    """Which secret users' ids are hashed with; nothing where they are not."""
+    secret = user_secret(config)
+    return {} if secret is None else {"users_hashed_by": fingerprint(secret)}
 
 
 def adapter_file(run: Path | None) -> tuple[int, int] | None:

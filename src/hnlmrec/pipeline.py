@@ -8,17 +8,20 @@ known by its key; prepared data by its content.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hnlmrec.artifacts import RunFolder, content_key
-from hnlmrec.config import ModelConfig, RunConfig
+from hnlmrec.artifacts import CHECKED_BYTES, RunFolder, content_key
+from hnlmrec.config import NO_CONTENT, ModelConfig, RunConfig
+from hnlmrec.config.loading import without
 from hnlmrec.context import Context
-from hnlmrec.errors import ConfigError
-from hnlmrec.outside import adapter_file, source_files, wording_texts
+from hnlmrec.errors import ArtifactError, ConfigError
+from hnlmrec.leftovers import discard, is_tidy, tidy
+from hnlmrec.outside import adapter_file, source_files, user_hashes, wording_texts
 from hnlmrec.process import set_up_process
 from hnlmrec.reporting import Reporter
 from hnlmrec.stage_names import (
@@ -94,12 +97,9 @@ class Stage:
 
 def plan(config: RunConfig) -> dict[str, Stage]:
     """All stages of a run, in the order in which they can run."""
-    tree = config.model_dump(mode="json")
-    # where a server is and how patiently it is asked changes no answer
-    language = {k: v for k, v in tree["language"].items() if k not in ("server", "answers")}
+    tree = without(config.model_dump(mode="json"), NO_CONTENT)
+    language = tree["language"]
     learned = {k: v for k, v in tree["synthesis"].items() if k not in _NOT_LEARNED}
-    # what data should hold does not change what they hold
-    data = {k: v for k, v in tree["data"].items() if k != "expected"}
     by_name = (NAME,) if config.synthesis.supervision.strategy == "route_a" else ()
     route_a = config.synthesis.route_a
     encoding = {"language": language, "pooling": config.synthesis.finetune.pooling}
@@ -110,7 +110,7 @@ def plan(config: RunConfig) -> dict[str, Stage]:
         Stage(
             PREPARE,
             (),
-            {**data, "files": source_files(config.data)},
+            {**tree["data"], "files": source_files(config.data), **user_hashes(config.privacy)},
             prepare_stage,
             check_counts,
         ),
@@ -233,6 +233,8 @@ def _model_stages(name: str, model: ModelConfig, seed: int, config: RunConfig) -
 class Pipeline:
     """Runs stages of one configuration in its run folder.
 
+    While it writes there it holds the folder's lock; what only reads needs none.
+
     Parameters
     ----------
     config
@@ -246,6 +248,7 @@ class Pipeline:
     def __init__(self, config: RunConfig, reporter: Reporter, *, update: bool = False) -> None:
         self.config = config
         self.reporter = reporter
+        self._update = update
         self.folder = RunFolder(config.run)
         self.stages = plan(config)
         self.folder.claim(config, update=update)
@@ -259,13 +262,37 @@ class Pipeline:
             self._keys[name] = content_key(_FORMAT, name, stage.section, self._inputs(stage))
         return self._keys[name]
 
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Keep other processes from writing into the run folder; mend what a kill left there.
+
+        Raises
+        ------
+        ArtifactError
+            When another process is writing there, or the folder cannot be written to.
+        ConfigError
+            When the folder has been given another configuration in the meantime.
+        """
+        with self.folder.lock.held() as first:
+            if first:
+                self.folder.claim(self.config, update=self._update)
+                for name in tidy(self.folder):
+                    self.reporter.line(
+                        f"{name} was begun and not finished: {self.folder.work(name)}"
+                    )
+            yield
+
     def run(self, targets: Iterable[str]) -> None:
         """Run these stages and what they need; what is up to date is skipped.
+
+        When all of it is, the folder is only read: it may be read-only, or written to by another.
 
         Raises
         ------
         ConfigError
             When there is no stage of such a name.
+        ArtifactError
+            When another process is writing into the run folder.
         """
         wanted = set()
         for target in targets:
@@ -274,9 +301,15 @@ class Pipeline:
                     f"there is no stage {target!r}; there are {', '.join(self.stages)}"
                 )
             wanted |= {target, *self.upstream(target)}
-        for name, stage in self.stages.items():
-            if name in wanted:
+        if self._are_done(wanted):
+            self._mend(wanted)
+            for stage in self._in_order(wanted):
+                self._skip(stage)
+            return
+        with self.holding():
+            for stage in self._in_order(wanted):
                 self._run_stage(stage)
+            self.folder.gather()
 
     def add(self, stage: Stage) -> None:
         """Add a stage that the configuration does not name, such as a trial."""
@@ -289,22 +322,52 @@ class Pipeline:
 
     def is_done(self, name: str) -> bool:
         """Whether a stage and all that it needs are up to date."""
-        stages = {name, *self.upstream(name)}
-        if PREPARE in stages and self.folder.record(PREPARE) is None:
-            return False
-        return all(self.folder.up_to_date(one, self.key(one)) for one in stages)
+        return self._are_done({name, *self.upstream(name)})
 
     def lines(self, name: str) -> list[str]:
         """What a finished stage printed."""
         record = self.folder.record(name)
         return record.lines if record else []
 
+    def _in_order(self, wanted: set[str]) -> Iterator[Stage]:
+        return (stage for name, stage in self.stages.items() if name in wanted)
+
+    def _are_done(self, stages: set[str]) -> bool:
+        # the keys of all others depend on what is prepared now
+        if PREPARE in stages and not self.folder.up_to_date(PREPARE, self.key(PREPARE)):
+            return False
+        return all(self.folder.up_to_date(one, self.key(one)) for one in stages)
+
+    def _mend(self, wanted: set[str]) -> None:
+        """Remove what a kill left of finished stages, unless another process is writing here."""
+        # nor where nothing can be written: they are finished all the same
+        with suppress(ArtifactError):
+            if not is_tidy(self.folder, wanted):
+                with self.holding():
+                    for name in wanted:
+                        discard(self.folder, name)
+                    self.folder.gather()
+
     def _run_stage(self, stage: Stage) -> None:
         key = self.key(stage.name)
         if self.folder.up_to_date(stage.name, key):
-            self.reporter.skip(stage.name)
-        else:
-            self._write_stage(stage, key)
+            discard(self.folder, stage.name)
+            self._skip(stage)
+            return
+        record = self.folder.record(stage.name)
+        if record is not None and record.key == key:
+            damaged = ", ".join(self.folder.damaged(stage.name, below=CHECKED_BYTES))
+            self.reporter.line(
+                f"{stage.name} is done again: damaged since it was written: {damaged}"
+            )
+        self._write_stage(stage, key)
+        self._remark(stage)
+
+    def _skip(self, stage: Stage) -> None:
+        self.reporter.skip(stage.name)
+        self._remark(stage)
+
+    def _remark(self, stage: Stage) -> None:
         for line in stage.remarks(self.context):
             self.reporter.line(f"    {line}")
 

@@ -6,6 +6,8 @@ PREPARE, PROFILE, NAME, PRETRAIN = "prepare", "profile", "name", "pretrain"
 ENCODE_ITEMS, ENCODE_USERS = "encode/items", "encode/users"
 PICK = "pick"
 FINETUNE, SYNTHESIZE, COMPARE = "finetune", "synthesize", "compare"
+# those that ask the language model questions
+ASKING = (PROFILE, NAME, PICK)
 
 
 def train_name(model: str, seed: int) -> str:

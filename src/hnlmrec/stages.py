@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from hnlmrec.artifacts import write_atomically
 from hnlmrec.context import PRETRAINED, Context
+from hnlmrec.disk import write_atomically
 from hnlmrec.errors import ArtifactError
 from hnlmrec.stage_names import ENCODE_ITEMS, ENCODE_USERS, FINETUNE, PREPARE, PROFILE, SYNTHESIZE
 
@@ -18,19 +18,25 @@ from hnlmrec.stage_names import ENCODE_ITEMS, ENCODE_USERS, FINETUNE, PREPARE, P
 def prepare_stage(context: Context, folder: Path) -> list[str]:
     """Read, filter and split the data."""
     from hnlmrec.data.prepare import prepare
+    from hnlmrec.data.pseudonyms import user_secret
 
-    return prepare(context.config.data, folder).lines()
+    config = context.config
+    return prepare(config.data, folder, user_secret(config.privacy)).lines()
 
 
 def check_counts(context: Context) -> list[str]:
-    """Put what was prepared beside what the configuration expects, if it does."""
-    expected = context.config.data.expected
-    if expected is None:
+    """Put what was prepared beside what the configuration expects, and refuse flaws if it does."""
+    data, folder = context.config.data, context.run.stage(PREPARE)
+    if not data.strict and data.expected is None:
         return []
     from hnlmrec.data.expected import compare_counts
     from hnlmrec.data.prepare import PrepareReport
 
-    return compare_counts(PrepareReport.load(context.run.stage(PREPARE)), expected)
+    report = PrepareReport.load(folder)
+    if data.strict:
+        # of data that were prepared before strictness was asked for
+        report.refuse_rejected(folder)
+    return [] if data.expected is None else compare_counts(report, data.expected)
 
 
 def profile_stage(context: Context, folder: Path) -> list[str]:

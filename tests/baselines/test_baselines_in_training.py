@@ -166,6 +166,7 @@ def test_a_run_with_all_of_them_never_tunes_the_language_model(
     tree = small_tree(small_data, tiny_model, tmp_path / "run")
     tree["models"] = {"dns": {"sampler": {"name": "dns"}}, **models}
     tree["pick"] = {"picker": picker, "max_users": 6, "candidates": 4, "max_new_tokens": 24}
+    tree["profile"] |= {"max_fallback_share": 1}  # a model of random weights picks nothing
     out = io.StringIO()
     pipeline = Pipeline(RunConfig.from_dict(tree), Reporter(Console(file=out, width=200)))
     pipeline.run(["compare"])
@@ -175,7 +176,7 @@ def test_a_run_with_all_of_them_never_tunes_the_language_model(
     table = pl.read_csv(tmp_path / "run" / "compare" / "table.csv")
     assert table["model"].to_list() == ["dns", *models]
     report = json.loads((tmp_path / "run" / "pick" / "report.json").read_text())
-    assert report["picked"] + sum(report["rejected"].values()) == 6
+    assert report["picked"] + sum(report["fallbacks"].values()) == 6
     train_part = pipeline.context.interactions.train
     for user, favourite, least in pl.read_parquet(tmp_path / "run" / "pick" / PICKS).rows():
         assert not train_part[[user]].toarray()[0, [favourite, least]].any()

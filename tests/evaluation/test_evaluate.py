@@ -1,7 +1,9 @@
+import ir_measures
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from ir_measures import P, R, Success, nDCG
 
 from hnlmrec.data.interactions import Interactions
 from hnlmrec.errors import ArtifactError, DataError
@@ -79,3 +81,38 @@ def test_a_part_without_interactions_is_refused(view):
     data = interactions([(0, 0, TRAIN), (1, 1, TRAIN), (2, 1, VALID)])
     with pytest.raises(DataError, match="no user has an item in the part 'test'"):
         evaluate(view, data, "test", [1])
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+@pytest.mark.parametrize("seed", range(4))
+def test_all_of_it_against_trec_eval(seed, split):
+    """From embeddings and random interactions to metrics, with trec_eval given all scores."""
+    rng = np.random.default_rng(seed)
+    n_users, n_items, cutoffs = 60, 45, (1, 5, 20)
+    density = 0.05 + 0.1 * seed
+    users, items = np.nonzero(rng.random((n_users, n_items)) < density)
+    part = rng.choice(3, len(users), p=(0.6, 0.2, 0.2)).astype(np.int8)
+    ids = (pl.Series([f"u{n}" for n in range(n_users)]), pl.Series(map(str, range(n_items))))
+    data = Interactions.from_pairs(*ids, users.astype(np.int32), items.astype(np.int32), part)
+    generator = torch.Generator().manual_seed(seed)
+    view = EmbeddingView(*(torch.randn(n, 8, generator=generator) for n in (n_users, n_items)))
+    rows = evaluate(view, data, split, cutoffs, chunk_users=17).frame.to_dicts()
+
+    known = [data.train] if split == "valid" else [data.train, data.valid]
+    hidden = sum(matrix.toarray() for matrix in known) > 0
+    scores = (view.users.double() @ view.items.double().T).numpy()
+    wanted = data.part(split).toarray() > 0
+    qrels = [ir_measures.Qrel(str(u), str(i), 1) for u, i in zip(*np.nonzero(wanted), strict=True)]
+    run = [
+        ir_measures.ScoredDoc(str(u), str(i), scores[u, i])
+        for u, i in zip(*np.nonzero(~hidden), strict=True)
+    ]
+    named = {"recall": R, "ndcg": nDCG, "hr": Success, "precision": P}
+    measures = {measure @ k: f"{name}@{k}" for name, measure in named.items() for k in cutoffs}
+    theirs = {
+        (int(value.query_id), measures[value.measure]): value.value
+        for value in ir_measures.pytrec_eval.iter_calc(list(measures), qrels, run)
+    }
+    ours = {(row["user"], name): row[name] for row in rows for name in measures.values()}
+    assert len(ours) == len(theirs) > 200
+    assert ours == pytest.approx(theirs)

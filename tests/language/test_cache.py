@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import subprocess
@@ -29,6 +30,34 @@ for number in range(int(sys.argv[3])):
     cache.add(key, "m", Answer("x" * 500 + key), 0.5)
     print(key, flush=True)
 """
+
+# one program writes to the end while others begin and are killed, one in each fraction of a second
+KILLER = """
+import os, random, signal, sys, time
+from pathlib import Path
+from hnlmrec.language.cache import AnswerCache
+from hnlmrec.language.protocol import Answer
+
+def write(name, n):
+    if pid := os.fork():
+        return pid
+    cache = AnswerCache(Path(sys.argv[1]))
+    for number in range(n):
+        key = f"{name}{number}"
+        cache.add(key, "m", Answer("x" * 500 + key), 0.5)
+        os.write(1, f"{key}\\n".encode())
+    os._exit(0)
+
+survivor = write("survivor", 200)
+pause = random.Random(0)
+for kill in range(int(sys.argv[2])):
+    killed = write(f"{kill}-", 10**6)
+    time.sleep(pause.uniform(0.02, 0.25))
+    os.kill(killed, signal.SIGKILL)
+    os.waitpid(killed, 0)
+sys.exit(os.waitpid(survivor, 0)[1])
+"""
+KILLS = 25
 
 
 @pytest.fixture
@@ -130,6 +159,30 @@ def test_what_was_written_outlives_a_kill(tmp_path: Path) -> None:
     check = sqlite3.connect(path).execute("PRAGMA integrity_check").fetchone()
     assert check == ("ok",)
     cache.add("more", "m", ANSWER, 0.0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
+def test_writers_that_are_killed_again_and_again_lose_nothing_and_harm_nobody(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "answers.sqlite"
+    program = [sys.executable, "-c", KILLER, str(path), str(KILLS)]
+    written = subprocess.run(program, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    found = AnswerCache(path).find(written)
+    assert set(found) == set(written) >= {f"survivor{number}" for number in range(200)}
+    assert len({key.partition("-")[0] for key in written}) > KILLS / 2
+    assert all(answer.text == "x" * 500 + key for key, answer in found.items())
+    assert sqlite3.connect(path).execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_full_disk_is_told_without_the_advice_to_delete(cache: AnswerCache) -> None:
+    cache.add("k", "m", ANSWER, 1.0)
+    cache._file.execute("PRAGMA max_page_count=1")  # as if the disk held no more
+    with pytest.raises(ArtifactError, match=r"disk is full.*free some space") as caught:
+        for number in range(99):
+            cache.add(str(number), "m", Answer("x" * 5000), 1.0)
+    assert "delete" not in str(caught.value)
+    assert AnswerCache(cache.path).find(["k"]) == {"k": ANSWER}
 
 
 def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:

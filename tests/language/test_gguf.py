@@ -124,7 +124,10 @@ def test_converts_once(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         folder.mkdir()
 
     monkeypatch.setattr(gguf_module, "_write_model", write)
+    left = tmp_path / "cache" / ".converting-killed" / "model"
+    left.mkdir(parents=True)
     first = convert(file, tmp_path / "cache")
+    assert not left.parent.exists()
     assert convert(file, tmp_path / "cache") == first
     assert len(calls) == 1
     # same name and size, other content

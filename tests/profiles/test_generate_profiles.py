@@ -22,7 +22,7 @@ from profile_cases import (
     make_interactions,
 )
 
-ALL = ProfileConfig(generator="llm")
+ALL = ProfileConfig(generator="llm", max_fallback_share=1)
 SAMPLE = ProfileConfig(llm_sample_users=1, llm_sample_items=2)
 NONE = ProfileConfig(llm_sample_users=0, llm_sample_items=0)
 
@@ -74,7 +74,7 @@ def test_the_language_model_writes_every_profile(generate, tmp_path: Path) -> No
     assert report.fallbacks == {}
     assert report.attempts == {"at once": 9}
     assert report.usage == {
-        "asked": 9, "cached": 0, "cut": 0, "prompt_tokens": 90, "answer_tokens": 45,
+        "asked": 9, "cached": 0, "cut": 0, "failed": 0, "prompt_tokens": 90, "answer_tokens": 45,
     }  # fmt: skip
     assert len(language.asked) == 9
     assert profiles.user_sources == ["llm", "llm", "llm", "template"]

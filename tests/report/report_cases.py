@@ -211,7 +211,11 @@ def _write_profiles(work: Path, data: Interactions, titles: list[str], fallbacks
             },
             schema_overrides=COLUMNS,
         ).write_parquet(work / f"{kind}.parquet")
-    report = {"users": {"fallback": fallbacks, "template": data.n_users - fallbacks}, "items": {}}
+    report = {
+        "users": {"fallback": fallbacks, "template": data.n_users - fallbacks},
+        "items": {},
+        "fallbacks": {"repeats itself": fallbacks} if fallbacks else {},
+    }
     (work / "report.json").write_text(json.dumps(report))
 
 

@@ -116,6 +116,7 @@ def test_a_run_is_read_as_a_study_of_one_point(run_folder: Path) -> None:
 def test_warnings_of_a_run_are_gathered(run_folder: Path) -> None:
     said = cautions(load(run_folder))
     assert "users: 3 profiles are templates, as the language model's answers were rejected" in said
+    assert "profile: answers of the language model without use: 3 repeats itself" in said
     assert said[-1] == (
         "train/dns-seed0, train/hnlmrec-seed0, train/noise-seed0: warning: the synthesised "
         "negatives have collapsed"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -43,7 +44,8 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_several_sources_share_a_page_and_no_file(run_folder: Path, tmp_path: Path) -> None:
     study = write_study(tmp_path / "one", title="One & all")
-    other = write_study(tmp_path / "two", runs={"0.1": str(run_folder)})
+    shutil.copytree(run_folder, tmp_path / "runs" / "toys")
+    other = write_study(tmp_path / "two", runs={"0.1": "../runs/toys"})
     out = tmp_path / "out"
     write_report([study, other, run_folder], out, 5, "hnlmrec report")
     page = (out / "report.html").read_text()

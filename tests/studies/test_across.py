@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,17 @@ def test_what_cannot_be_compared_is_refused(
     with pytest.raises(HnlmrecError, match=message):
         call("across", *given, "--output", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_evaluation_is_not_compared(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "a", tmp_path / "a")
+    file = tmp_path / "a" / "evaluate" / "dns-seed0" / "per_user.parquet"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    words = ("across", tmp_path / "a", "--reference", "dns", "--output", tmp_path / "out")
+    with pytest.raises(HnlmrecError, match=r"evaluate/dns-seed0 is damaged.*per_user\.parquet"):
+        call(*words)
+    call("evaluate", tmp_path / "a")
+    call(*words)
+    assert not (tmp_path / "out" / ".lock.holder").exists()

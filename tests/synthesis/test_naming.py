@@ -12,7 +12,7 @@ import torch
 
 from hnlmrec.config import ProfileConfig, RouteAConfig, ServerConfig, SupervisionConfig
 from hnlmrec.data.interactions import Interactions, ItemTexts
-from hnlmrec.errors import ConfigError
+from hnlmrec.errors import ConfigError, ModelError
 from hnlmrec.profiles.prompts import Request
 from hnlmrec.profiles.schema import RejectedAnswerError
 from hnlmrec.profiles.store import Profiles
@@ -125,7 +125,7 @@ def test_the_report_counts_what_answers_are_worth(
     assert report.answers["title"] == of[3] + of[4]
     assert report.answers["nothing"] == of[5]
     assert report.answers["rejected"] == of[6]
-    assert report.reasons == {"not a name in JSON": of[6]}
+    assert report.fallbacks == {"not a name in JSON": of[6]}
     # item 4 was named for itself; item 9 for who likes 3, and some of them like it too
     assert report.interacted == of[4] + both
     assert report.usable == of[3] - both
@@ -135,6 +135,15 @@ def test_the_report_counts_what_answers_are_worth(
     frame = pl.read_parquet(tmp_path / NAMES)
     assert frame["pair"].is_sorted()
     assert set(frame.filter(pl.col("found") == "title")["item"]) == {9, 4}
+
+
+def test_too_few_names_stop_the_run(
+    interactions: Interactions, tiny_model: Path, tmp_path: Path
+) -> None:
+    replies = dict.fromkeys(range(N_ITEMS // 2), "no JSON")
+    with pytest.raises(ModelError, match=r"names .*more than 20%: \d+ not a name in JSON \(as 'no"):
+        write(tmp_path, interactions, tiny_model, replies)
+    assert not (tmp_path / NAMES).exists()
 
 
 def test_names_that_come_again_for_a_user_are_duplicates(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -13,17 +12,19 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
-from hnlmrec.artifacts import write_atomically
 from hnlmrec.baselines.picks import PICKS
 from hnlmrec.config import ProfileConfig, ServerConfig
 from hnlmrec.config.baselines import PickConfig
 from hnlmrec.data.interactions import ItemTexts
+from hnlmrec.disk import write_atomically
 from hnlmrec.language.writer import Writer
 from hnlmrec.profiles.asking import Form, Progress, ask, estimate
+from hnlmrec.profiles.fallbacks import fallback_lines
 from hnlmrec.profiles.prompts import Request, request
 from hnlmrec.profiles.schema import RejectedAnswerError
 from hnlmrec.profiles.text import plain_items
 from hnlmrec.profiles.wording import Wording
+from hnlmrec.stage_names import PICK
 
 Candidates = npt.NDArray[np.int64]
 Choice = tuple[int, int]
@@ -45,7 +46,7 @@ class PickReport(BaseModel):
     asked: int
     picked: int
     picker: str
-    rejected: dict[str, int] = {}
+    fallbacks: dict[str, int] = {}
     usage: dict[str, int] = {}
 
     def lines(self) -> list[str]:
@@ -59,7 +60,8 @@ class PickReport(BaseModel):
                 "answers of the language model: {asked:,} ({prompt_tokens:,} tokens of prompts, "
                 "{answer_tokens:,} of answers), {cached:,} from the cache".format(**self.usage)
             )
-        return [*lines, *(f"note: {n:,} without picks: {why}" for why, n in self.rejected.items())]
+        failed = self.usage.get("failed", 0)
+        return lines + fallback_lines(self.fallbacks, "without picks", failed, PICK)
 
 
 def pick_form(n: int, max_new_tokens: int) -> Form[Choice]:
@@ -148,7 +150,7 @@ def pick_by_model(
     config
         Wording and length of answers.
     asking
-        How often is asked, and how many at a time.
+        How often is asked, how many at a time, and how many may have no usable answer.
     users
         Indices, ``[n]``.
     candidates
@@ -168,20 +170,18 @@ def pick_by_model(
     form = pick_form(candidates.shape[1], config.max_new_tokens)
     if say is not None:
         say(estimate(requests, form, asking, writer, prices))
-    written = ask(requests, form, asking, writer, progress)
+    limit = asking.max_fallback_share
+    written = ask(requests, form, asking, writer, progress, limit=limit)
     row_of = {user: row for row, user in enumerate(users.tolist())}
     who = sorted(written.answers)
     rows = np.array([row_of[user] for user in who], dtype=np.int64)
     places = np.array([written.answers[user] for user in who], dtype=np.int64).reshape(-1, 2)
-    rejected = Counter(written.reasons.values())
-    if not whole.all():
-        rejected["too few candidates"] = int((~whole).sum())
     report = PickReport(
         users=len(profiles),
         asked=len(users),
         picked=len(who),
         picker="llm",
-        rejected=dict(sorted(rejected.items())),
+        fallbacks=_too_few(candidates) | written.fallbacks,
         usage=asdict(writer.usage),
     )
     return _write(users, candidates, rows, places, report, folder)
@@ -208,15 +208,20 @@ def pick_by_vectors(
     found = item_vectors.numpy()[candidates[rows]] @ user_vectors.numpy()[users[rows], :, None]
     cosines = found[:, :, 0]
     places = np.stack([cosines.argmax(axis=1), cosines.argmin(axis=1)], axis=1)
-    rejected = {} if whole.all() else {"too few candidates": int((~whole).sum())}
     report = PickReport(
         users=len(user_vectors),
         asked=len(users),
         picked=len(rows),
         picker="encoder",
-        rejected=rejected,
+        fallbacks=_too_few(candidates),
     )
     return _write(users, candidates, rows, places, report, folder)
+
+
+def _too_few(candidates: Candidates) -> dict[str, int]:
+    """How many users have fewer candidates than are shown, as a reason for having no picks."""
+    users = int((candidates < 0).any(axis=1).sum())
+    return {"too few candidates": users} if users else {}
 
 
 def _write(

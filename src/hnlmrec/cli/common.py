@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 from rich.console import Console
 
 from hnlmrec.config import RunConfig, merge
 from hnlmrec.config.loading import nested
+from hnlmrec.config.parsing import parse_yaml
 from hnlmrec.errors import ConfigError
 from hnlmrec.reporting import Reporter
 
@@ -47,6 +47,12 @@ UpdateOption = Annotated[
     bool,
     typer.Option("--update", help="Redo in this folder what a changed configuration touches."),
 ]
+StrictOption = Annotated[
+    bool,
+    typer.Option(
+        "--strict", help="Stop at the first row of the data that cannot be used (data.strict)."
+    ),
+]
 ModelOption = Annotated[
     str | None, typer.Option("--model", help="Only this model; by default all of the config.")
 ]
@@ -73,22 +79,22 @@ def overrides(changes: list[str] | None) -> dict[str, Any]:
             raise ConfigError(
                 f"--set takes KEY=VALUE, not {change!r}", mend="--set training.lr=0.01"
             )
-        tree = merge(tree, nested(key, _parse(change, value)))
+        tree = merge(tree, nested(key, parse_yaml(value, f"--set {change}")))
     return tree
 
 
 def pipeline_of(
-    path: Path, folder: Path | None, changes: list[str] | None, update: bool
+    path: Path,
+    folder: Path | None,
+    changes: list[str] | None,
+    update: bool,
+    *,
+    strict: bool = False,
 ) -> Pipeline:
-    """The pipeline of a configuration as `load_config` reads it."""
+    """The pipeline of a configuration as `load_config` reads it; ``strict`` sets data.strict."""
+    if strict:
+        changes = [*(changes or []), "data.strict=true"]
     config = load_config(path, folder, changes)
     from hnlmrec.pipeline import Pipeline
 
     return Pipeline(config, Reporter(Console()), update=update)
-
-
-def _parse(change: str, value: str) -> Any:
-    try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise ConfigError("the value is not YAML", where=f"--set {change}") from None

@@ -12,6 +12,7 @@ from hnlmrec.cli.common import (
     RunOption,
     SeedOption,
     SetOption,
+    StrictOption,
     UpdateOption,
     app,
     pipeline_of,
@@ -47,7 +48,16 @@ def _model_command(name: str, text: str) -> None:
     app.command(name, help=text, rich_help_panel="Stages")(command)
 
 
-_stage_command("prepare", "Read, filter and split the data; report what was dropped and why.")
+@app.command(rich_help_panel="Stages")
+def prepare(
+    config: Config,
+    folder: RunOption = None,
+    changes: SetOption = None,
+    update: UpdateOption = False,
+    strict: StrictOption = False,
+) -> None:
+    """Read, filter and split the data; report what was dropped and why."""
+    pipeline_of(config, folder, changes, update, strict=strict).run(["prepare"])
 
 
 @app.command(rich_help_panel="Stages")

@@ -76,6 +76,8 @@ def across(
 ) -> None:
     """Put finished models of several runs of the same data into one table, with paired tests."""
     from hnlmrec.config import EvaluationConfig
+    from hnlmrec.disk import remove_partials
+    from hnlmrec.lock import FolderLock
     from hnlmrec.studies.across import entries_of
     from hnlmrec.studies.compare import tabulate
 
@@ -87,7 +89,11 @@ def across(
             mend=f"the rows are {', '.join(entries)}",
         )
     reporter = Reporter(Console())
-    for line in tabulate(entries, EvaluationConfig(reference=reference, cutoffs=cutoffs), output):
+    evaluation = EvaluationConfig(reference=reference, cutoffs=cutoffs)
+    with FolderLock(output).held():
+        remove_partials(output)
+        lines = tabulate(entries, evaluation, output)
+    for line in lines:
         reporter.line(line)
 
 

@@ -12,6 +12,7 @@ from hnlmrec.cli.common import (
     Config,
     RunOption,
     SetOption,
+    StrictOption,
     UpdateOption,
     app,
     pipeline_of,
@@ -55,11 +56,27 @@ def run(
     folder: RunOption = None,
     changes: SetOption = None,
     update: UpdateOption = False,
+    strict: StrictOption = False,
 ) -> None:
     """Do all stages, and end with the table that compares the models."""
-    pipeline = pipeline_of(config, folder, changes, update)
+    pipeline = pipeline_of(config, folder, changes, update, strict=strict)
     pipeline.run(["compare"])
     pipeline.reporter.line(f"artefacts: {pipeline.folder.path}")
+
+
+@app.command(rich_help_panel="Whole runs")
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+) -> None:
+    """Read all files of a run again and compare their checksums; nothing is written.
+
+    A run does so by itself when it starts, but for files of more than 1 GiB.
+    """
+    from hnlmrec.artifacts import RunFolder
+
+    reporter = Reporter(Console())
+    for line in RunFolder(folder).verify():
+        reporter.line(line)
 
 
 @app.command(rich_help_panel="Whole runs")

@@ -17,7 +17,8 @@ from hnlmrec.config.language import (
 from hnlmrec.config.loading import merge
 from hnlmrec.config.losses import LossConfig
 from hnlmrec.config.models import AlignmentConfig, BackboneConfig, ModelConfig, TrainingConfig
-from hnlmrec.config.run import EvaluationConfig, RunConfig
+from hnlmrec.config.privacy import PrivacyConfig
+from hnlmrec.config.run import NO_CONTENT, EvaluationConfig, RunConfig
 from hnlmrec.config.samplers import (
     BaseSamplerConfig,
     DnsConfig,
@@ -27,6 +28,7 @@ from hnlmrec.config.samplers import (
 )
 
 __all__ = [
+    "NO_CONTENT",
     "AlignmentConfig",
     "BackboneConfig",
     "BaseSamplerConfig",
@@ -40,6 +42,7 @@ __all__ = [
     "LossConfig",
     "ModelConfig",
     "PickConfig",
+    "PrivacyConfig",
     "ProfileConfig",
     "RouteAConfig",
     "RunConfig",

@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 from hnlmrec.config.section import Section
 
 Share = Annotated[float, Field(gt=0, lt=1)]
+# torch takes numbers of 64 bits with their sign, numpy none below 0
+Seed = Annotated[int, Field(ge=0, lt=1 << 63)]
 
 
 class SplitConfig(Section):
@@ -22,7 +24,7 @@ class SplitConfig(Section):
     )
     valid: Share = Field(0.1, description="share of interactions for validation (ratio, time)")
     test: Share = Field(0.1, description="share of interactions for test (ratio, time)")
-    seed: int = Field(0, description="seed of the random split, the same for every model")
+    seed: Seed = Field(0, description="seed of the random split, the same for every model")
     train_share: float = Field(
         1.0,
         gt=0,
@@ -75,6 +77,11 @@ class DataConfig(Section):
     until: date | None = Field(None, description="last day kept (UTC), inclusive")
     core: int = Field(5, ge=1, description="k of the iterative k-core of users and items")
     split: SplitConfig = SplitConfig()
+    strict: bool = Field(
+        False,
+        description="stop at the first row that cannot be used; otherwise such rows are left out, "
+        "counted, and a sample of them written to rejected.jsonl",
+    )
     expected: ExpectedConfig | None = Field(
         None,
         description="users, items, interactions and source: numbers to print beside those that are "

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from hnlmrec.config.data import Share
-from hnlmrec.config.section import Section
+from hnlmrec.config.section import EnvironmentVariable, Section
 
 SERVED = "openai:"
+_SECRET_PARAMETER = re.compile(r"[?&][^=&]*(key|token|secret|sig|pass)[^=&]*=", re.I)
 
 
 class ServerConfig(Section):
@@ -19,7 +21,7 @@ class ServerConfig(Section):
     base_url: str | None = Field(
         None, description="such as http://127.0.0.1:8000/v1; null: what OPENAI_BASE_URL says"
     )
-    key_variable: str = Field(
+    key_variable: EnvironmentVariable = Field(
         "OPENAI_API_KEY",
         description="environment variable that holds the key, where the server wants one",
     )
@@ -27,6 +29,12 @@ class ServerConfig(Section):
     timeout: float = Field(120, gt=0, description="seconds that an answer may take")
     retries: int = Field(
         5, ge=0, description="of a request that failed or was refused, after growing pauses"
+    )
+    give_up_after: int = Field(
+        5,
+        ge=1,
+        description="requests in a row that failed in spite of repetitions, after which no more "
+        "are sent and the run stops; of fewer, each counts as an answer that cannot be used",
     )
     response_format: Literal["json_schema", "json_schema_subset", "json_object", "text"] = Field(
         "json_schema",
@@ -46,6 +54,11 @@ class ServerConfig(Section):
         if base_url is not None and "@" in base_url.split("//")[-1].split("/")[0]:
             raise ValueError(
                 "an address with a password would be saved with the run; put the key into the "
+                "environment variable that key_variable names"
+            )
+        if base_url is not None and _SECRET_PARAMETER.search(base_url):
+            raise ValueError(
+                "an address with a key would be saved with the run; put the key into the "
                 "environment variable that key_variable names"
             )
         return base_url
@@ -109,6 +122,13 @@ class ProfileConfig(Section):
         le=3,
         description="2: a rejected answer is to be repaired; 3: and if it is not, the question is "
         "asked anew without its example; then a template takes its place",
+    )
+    max_fallback_share: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="with llm: the run stops when more of the profiles have no usable answer; so "
+        "it does for names and for picks of the language model",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,12 +11,45 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hnlmrec.config.baselines import PickConfig
-from hnlmrec.config.data import DataConfig
+from hnlmrec.config.data import DataConfig, Seed
 from hnlmrec.config.language import LanguageConfig, ProfileConfig, SynthesisConfig
 from hnlmrec.config.loading import MEND, explain, merge, read_yaml
 from hnlmrec.config.models import BackboneConfig, ModelConfig, TrainingConfig
+from hnlmrec.config.privacy import PrivacyConfig
 from hnlmrec.config.section import Section
 from hnlmrec.errors import ConfigError
+
+# to Windows these are devices, whatever follows behind a dot
+_RESERVED = {
+    "con",
+    "prn",
+    "aux",
+    "nul",
+    *(f"{port}{n}" for port in ("com", "lpt") for n in range(10)),
+}
+
+
+def _strings(tree: Any) -> Iterator[str]:
+    """All strings in nested plain values, keys too."""
+    if isinstance(tree, dict):
+        yield from _strings([*tree.keys(), *tree.values()])
+    elif isinstance(tree, list | tuple):
+        for part in tree:
+            yield from _strings(part)
+    elif isinstance(tree, str | Path):
+        yield str(tree)
+
+
+# keys that change nothing of what a run writes: where it is, whom it asks and how patiently, what
+# its data should hold, when it stops
+NO_CONTENT = (
+    "run",
+    "data.expected",
+    "data.strict",
+    "language.answers",
+    "language.server",
+    "profile.max_fallback_share",
+)
 
 
 def _demo_models() -> dict[str, dict[str, Any]]:
@@ -43,14 +77,15 @@ class RunConfig(Section):
     """The whole run."""
 
     run: Path = Field(Path("runs/movielens-100k"), description="the folder of all artefacts")
-    seed: int = Field(0, description="seed of profiles, fine-tuning and synthesis")
-    seeds: tuple[int, ...] = Field((0,), min_length=1, description="a training run a seed")
+    seed: Seed = Field(0, description="seed of profiles, fine-tuning and synthesis")
+    seeds: tuple[Seed, ...] = Field((0,), min_length=1, description="a training run a seed")
     threads: int = Field(
         0,
         ge=0,
         description="threads of torch; 0: one for each core. Compiled loops take as many of them "
         "as a short trial finds worth while",
     )
+    privacy: PrivacyConfig = PrivacyConfig()
     data: DataConfig = DataConfig()
     language: LanguageConfig = LanguageConfig()
     profile: ProfileConfig = ProfileConfig()
@@ -80,12 +115,24 @@ class RunConfig(Section):
         }
         return {**tree, "models": merged}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_string_has_nul(cls, tree: Any) -> Any:
+        """Refuse what no path can hold; the system would only say so when it meets it."""
+        if any("\0" in text for text in _strings(tree)):
+            raise ValueError("a string holds a NUL character")
+        return tree
+
     @field_validator("models")
     @classmethod
     def _model_names_are_file_names(cls, models: dict[str, ModelConfig]) -> dict[str, ModelConfig]:
         for name in models:
-            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-                raise ValueError(f"{name!r} names a folder: use letters, digits, '_', '.' and '-'")
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}", name):
+                raise ValueError(
+                    f"{name!r} names a folder: use letters, digits, '_', '.' and '-', 200 at most"
+                )
+            if name.partition(".")[0].lower() in _RESERVED:
+                raise ValueError(f"{name!r} cannot name a folder on Windows: choose another")
         return models
 
     @model_validator(mode="after")

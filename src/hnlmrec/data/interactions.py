@@ -98,8 +98,8 @@ class Interactions:
             user_ids = pl.read_parquet(folder / "users.parquet")["user_id"]
             item_ids = pl.read_parquet(folder / "item_ids.parquet")["item_id"]
             frame = pl.read_parquet(folder / "interactions.parquet")
-        columns = (frame[name].to_numpy() for name in ("user", "item", "split"))
-        return cls.from_pairs(user_ids, item_ids, *columns)
+            columns = (frame[name].to_numpy() for name in ("user", "item", "split"))
+            return cls.from_pairs(user_ids, item_ids, *columns)
 
 
 @dataclass(frozen=True)

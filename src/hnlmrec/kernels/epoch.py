@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 from hnlmrec.kernels.threads import array
@@ -24,7 +25,7 @@ def bpr_steps(
     rates: list[float],
     betas: tuple[float, float],
     epsilon: float,
-) -> tuple[float, float]:
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Do what as many steps of lazy Adam do, up to rounding, on the CPU and in one thread.
 
     A step on a small batch is shorter than the calls that it is made of.
@@ -50,8 +51,8 @@ def bpr_steps(
 
     Returns
     -------
-    tuple[float, float]
-        BPR and L2, each summed over the steps.
+    tuple[ndarray, ndarray]
+        BPR and L2 of each step, float64 ``[S]``.
     """
     from hnlmrec.kernels.compiled_epoch import bpr_steps as compiled
 
@@ -63,7 +64,7 @@ def bpr_steps(
         n_items, len(table) - n_items, l2, array(table), array(mean), array(square),
         keep_mean, keep_square, np.float32(epsilon), ranking, norms,
     )  # fmt: skip
-    return float(ranking.sum()), float(norms.sum())
+    return ranking, norms
 
 
 def bpr_triples(

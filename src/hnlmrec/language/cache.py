@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from polars.exceptions import PolarsError
 
 from hnlmrec.errors import ArtifactError
 from hnlmrec.language.protocol import Answer, Prompt
@@ -32,7 +33,19 @@ SELECT model, count(*) AS answers, sum(prompt_tokens) AS prompt_tokens,
        max(used) AS used
 FROM answers GROUP BY model ORDER BY model
 """
+_DAMAGED = "it is damaged: delete that file, or name another by language.answers"
+_FULL = "free some space and run the same command again: what was answered is kept"
+_MENDS = {
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
+    sqlite3.SQLITE_FULL: _FULL,
+    # what SQLite says of a full disk when it writes its log
+    sqlite3.SQLITE_IOERR: _FULL,
+}
+_KIND_OF_ERROR = 0xFF
 _WAIT_SECONDS = 60.0
+# what values raise that only a damaged file can hold
+_ODD_VALUES = (TypeError, ValueError, OverflowError)
 _KEYS_A_QUERY = 500
 
 
@@ -51,7 +64,8 @@ def answer_key(prompt: Prompt, schema: dict[str, Any], model: str, max_new_token
 class AnswerCache:
     """A SQLite file of answers by key.
 
-    An answer is on disk when `add` returns; a program killed at any moment leaves the file whole.
+    An answer is on disk when `add` returns, even if the power fails; a program killed at any
+    moment leaves the file whole.
     Programs and threads may share it: SQLite's write-ahead log lets one write while others read,
     and they wait for each other. (On a network disk such a log does not work.)
 
@@ -75,7 +89,8 @@ class AnswerCache:
                 path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False
             )
             self._file.execute("PRAGMA journal_mode=WAL")
-            self._file.execute("PRAGMA synchronous=NORMAL")
+            # each answer is paid for: NORMAL would lose the last of them with the power
+            self._file.execute("PRAGMA synchronous=FULL")
             self._file.execute(_TABLE)
 
     def close(self) -> None:
@@ -95,6 +110,8 @@ class AnswerCache:
             found |= {
                 key: Answer(text, asked, answered, bool(whole))
                 for key, text, asked, answered, whole in rows
+                # of a damaged file a row may hold anything: then it is asked again
+                if isinstance(text, str) and isinstance(asked, int) and isinstance(answered, int)
             }
         return found
 
@@ -129,22 +146,18 @@ class AnswerCache:
         """What to print: the file and its size, and what there is of each model."""
         size = sum(file.stat().st_size for file in self.path.parent.glob(f"{self.path.name}*"))
         rows = self.summary().to_dicts()
-        lines = [
-            f"{sum(row['answers'] for row in rows):,} answers, {size / 1e6:,.1f} MB: {self.path}"
-        ]
-        for row in rows:
-            used = datetime.fromtimestamp(row["used"]).strftime("%Y-%m-%d")
-            lines.append(
-                f"  {row['model']}: {row['answers']:,} answers, {row['prompt_tokens']:,} tokens of "
-                f"prompts and {row['answer_tokens']:,} of answers; used again {row['hits']:,} "
-                f"times, last on {used}"
-            )
-        return lines
+        with self._explained():
+            return [
+                f"{sum(row['answers'] for row in rows):,} answers, {size / 1e6:,.1f} MB: "
+                f"{self.path}",
+                *(_line(row) for row in rows),
+            ]
 
     def seconds_an_answer(self, model: str) -> float | None:
         """Mean time of the answers of a model, or None when there is none of it."""
         rows = self.summary().filter(pl.col("model") == model).to_dicts()
-        return rows[0]["seconds"] / rows[0]["answers"] if rows else None
+        with self._explained():
+            return rows[0]["seconds"] / rows[0]["answers"] if rows else None
 
     def prune(self, *, older_than_days: float = 0, model: str | None = None) -> int:
         """Delete answers that were not used for so long, of one model or of all; how many."""
@@ -162,12 +175,25 @@ class AnswerCache:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, PolarsError, *_ODD_VALUES) as error:
+            mend = _MENDS.get(
+                getattr(error, "sqlite_errorcode", 0) & _KIND_OF_ERROR,
+                "name another file by language.answers",
+            )
             raise ArtifactError(
                 f"the answers of language models cannot be kept here ({error})",
                 where=str(self.path),
-                mend="if it is damaged delete that file, or name another by language.answers",
+                mend=mend,
             ) from None
+
+
+def _line(row: dict[str, Any]) -> str:
+    used = datetime.fromtimestamp(row["used"]).strftime("%Y-%m-%d")
+    return (
+        f"  {row['model']}: {row['answers']:,} answers, {row['prompt_tokens']:,} tokens of "
+        f"prompts and {row['answer_tokens']:,} of answers; used again {row['hits']:,} "
+        f"times, last on {used}"
+    )
 
 
 def _parts(keys: Sequence[str]) -> Iterator[tuple[list[str], str]]:

@@ -55,7 +55,7 @@ class ConstrainedGenerator:
                 where=json.dumps(schema),
             )
         inputs = self._tokenizer(
-            [self._text(prompt) for prompt in prompts],
+            [lay_out(prompt, self._tokenizer) for prompt in prompts],
             add_special_tokens=False,
             padding=True,
             padding_side="left",
@@ -80,14 +80,27 @@ class ConstrainedGenerator:
         columns = (texts, n_asked.tolist(), n_written.tolist(), whole.tolist())
         return [Answer(*row) for row in zip(*columns, strict=True)]
 
-    def _text(self, prompt: Prompt) -> str:
-        """Lay out the chat as the model expects it, or plainly when it has no template."""
-        if self._tokenizer.chat_template:
-            text: str = self._tokenizer.apply_chat_template(
-                list(prompt), add_generation_prompt=True, tokenize=False
-            )
-            return text
-        return "\n\n".join(message["content"] for message in prompt) + "\n\n"
+
+def lay_out(prompt: Prompt, tokenizer: Any) -> str:
+    """Lay out a chat as the model expects it, or plainly when its tokenizer has no template.
+
+    What would be read as a control token in a message is broken in two: those are the template's.
+    """
+    added = (token.content for token in tokenizer.added_tokens_decoder.values())
+    # some tokenizers add runs of spaces too
+    control = [token for token in added if len(token) > 1 and token.strip()]
+    messages: list[dict[str, str]] = []
+    for message in prompt:
+        content = message["content"]
+        for token in control:
+            content = content.replace(token, f"{token[0]} {token[1:]}")
+        messages.append({"role": message["role"], "content": content})
+    if tokenizer.chat_template:
+        text: str = tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=False
+        )
+        return text
+    return "\n\n".join(message["content"] for message in messages) + "\n\n"
 
 
 class _SchemaProcessor:

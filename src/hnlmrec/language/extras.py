@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
+from typing import Any
 
 from hnlmrec.errors import ModelError
+
+# how transformers reads a model's folder: no code of the folder's is run (by default it asks at a
+# terminal whether to), and what is missing is not fetched
+DATA_ONLY: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
 
 
 def require(package: str, extra: str = "llm", purpose: str = "the language stages") -> ModuleType:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
+from hnlmrec.disk import sync_file, sync_folder
 from hnlmrec.errors import ModelError
-from hnlmrec.language.extras import require
+from hnlmrec.language.extras import DATA_ONLY, require
 
 _MIB = 1024 * 1024
+_PREFIX, _LOCK = ".converting-", "lock"
 
 
 def default_cache() -> Path:
@@ -27,7 +31,8 @@ def convert(gguf: Path, cache: Path) -> Path:
     The folder holds ``config.json``, bfloat16 safetensors and the tokenizer with its chat
     template. Its name is that of the file, with the file's size and the SHA-256 of its first and
     last MiB: not of the whole, so as not to read gigabytes at each start. It appears by one
-    rename when it is complete, so converters that run at the same time do not disturb each other.
+    rename when it is complete and on the disk, so converters that run at the same time do not
+    disturb each other.
 
     Raises
     ------
@@ -47,16 +52,34 @@ def convert(gguf: Path, cache: Path) -> Path:
             where=str(cache),
             mend="set HNLMREC_CACHE to a folder that can be written to",
         ) from None
-    with tempfile.TemporaryDirectory(dir=cache, prefix=".converting-") as temporary:
+    _remove_left(cache)
+    with (
+        tempfile.TemporaryDirectory(dir=cache, prefix=_PREFIX) as temporary,
+        FileLock(Path(temporary) / _LOCK),
+    ):
         work = Path(temporary) / "model"
         _write_model(gguf, work)
+        for file in work.iterdir():
+            sync_file(file)
+        sync_folder(work)
         try:
             work.rename(folder)
         except OSError:
             # another converter was first; its folder is as good
             if not folder.is_dir():
                 raise
+        sync_folder(cache)
     return folder
+
+
+def _remove_left(cache: Path) -> None:
+    """Remove what killed converters left: the lock of one ends with its process."""
+    for left in cache.glob(f"{_PREFIX}*"):
+        try:
+            with FileLock(left / _LOCK, blocking=False):
+                shutil.rmtree(left)
+        except Timeout:
+            continue
 
 
 def _fingerprint(path: Path) -> str:
@@ -76,6 +99,7 @@ def _write_model(gguf: Path, folder: Path) -> None:
     source: dict[str, Any] = {
         "pretrained_model_name_or_path": str(gguf.parent),
         "gguf_file": gguf.name,
+        **DATA_ONLY,
     }
     # where it knows this option, transformers may otherwise leave weights packed in their blocks
     unpack: dict[str, Any] = {}

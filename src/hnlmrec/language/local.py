@@ -14,7 +14,7 @@ from hnlmrec.config import LanguageConfig
 from hnlmrec.device import pick_device, pick_dtype
 from hnlmrec.errors import ModelError
 from hnlmrec.language.batching import token_batches
-from hnlmrec.language.extras import require
+from hnlmrec.language.extras import DATA_ONLY, require
 from hnlmrec.language.locate import locate
 from hnlmrec.language.protocol import Answer, Prompt
 
@@ -52,17 +52,20 @@ class LocalLanguageModel:
         folder = locate(config.model)
         device = pick_device(config.device)
         try:
-            settings = transformers.AutoConfig.from_pretrained(folder)
+            settings = transformers.AutoConfig.from_pretrained(folder, **DATA_ONLY)
             kind = transformers.AutoModel
             if any(name.endswith("ForCausalLM") for name in settings.architectures or ()):
                 kind = transformers.AutoModelForCausalLM
             network = kind.from_pretrained(
-                folder, use_safetensors=True, **_precision(config.dtype, device)
+                folder, use_safetensors=True, **DATA_ONLY, **_precision(config.dtype, device)
             )
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **DATA_ONLY)
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+            reason = str(error)
+            if "trust_remote_code" in reason:  # it would tell the user to pass it
+                reason = "it has code of its own that would have to be run, which is never done"
             raise ModelError(
-                f"transformers cannot load this model ({error})",
+                f"transformers cannot load this model ({reason})",
                 where=str(folder),
                 mend="name another model by language.model",
             ) from None
@@ -113,7 +116,7 @@ class LocalLanguageModel:
         vectors = torch.zeros(len(texts), self.width)
         if not texts:
             return vectors
-        ids = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
+        ids = as_tokens(self.tokenizer, texts, self.max_tokens)
         for batch in token_batches([len(row) for row in ids], self.batch_tokens):
             if not ids[batch[0]]:
                 continue  # the longest text of the batch is empty
@@ -156,6 +159,14 @@ class LocalLanguageModel:
         from hnlmrec.language.constrained import ConstrainedGenerator
 
         return ConstrainedGenerator(self.network, self.tokenizer)
+
+
+def as_tokens(tokenizer: Any, texts: Sequence[str], limit: int | None) -> list[list[int]]:
+    """Token ids of texts, cut at a limit; words that look like control tokens stay words."""
+    rows: list[list[int]] = tokenizer(
+        list(texts), truncation=limit is not None, max_length=limit, split_special_tokens=True
+    )["input_ids"]
+    return rows
 
 
 def _precision(name: str, device: torch.device) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from hnlmrec.errors import ModelError
@@ -106,4 +108,42 @@ def _checked(folder: Path) -> Path:
                 where=str(folder),
                 mend=f"language.model takes one of these: {_FORMS}",
             )
+    for file in (folder / "config.json", *folder.glob("*.safetensors.index.json")):
+        if reason := _names_code(file):
+            raise ModelError(
+                f"this model is not data alone: {reason}",
+                where=str(file),
+                mend="take the model from whom you trust, as config.json and *.safetensors, or "
+                f"name another: {_FORMS}",
+            )
     return folder
+
+
+def _names_code(file: Path) -> str | None:
+    """What in a model's JSON would make transformers run code, or unpickle; None where nothing.
+
+    It refuses code of the folder's own by itself (`hnlmrec.language.extras.DATA_ONLY`).
+    """
+    try:
+        tree = json.loads(file.read_bytes())
+    except (ValueError, RecursionError):
+        return None  # transformers says what is wrong with it
+    for key, value in _pairs(tree):
+        # "owner/name" is code to be fetched
+        if key.endswith("_implementation") and "/" in str(value):
+            return f"{key} names a kernel, {value!r}"
+    shards = tree.get("weight_map") if isinstance(tree, dict) else None
+    for shard in shards.values() if isinstance(shards, dict) else ():
+        if Path(str(shard)).name != shard or not shard.endswith(".safetensors"):
+            return f"its index names {shard!r}, which is no safetensors file beside it"
+    return None
+
+
+def _pairs(tree: object) -> Iterator[tuple[str, object]]:
+    """All keys and values of nested JSON."""
+    if isinstance(tree, dict):
+        yield from tree.items()
+        tree = list(tree.values())
+    if isinstance(tree, list):
+        for part in tree:
+            yield from _pairs(part)

@@ -31,12 +31,15 @@ class Answer:
         Of the question and of the answer, as the model counts them.
     whole
         Whether it ended by itself, and not at the limit of tokens.
+    failure
+        Why there is none, in a few fixed words; empty for an answer.
     """
 
     text: str
     prompt_tokens: int = 0
     answer_tokens: int = 0
     whole: bool = True
+    failure: str = ""
 
 
 class LanguageModel(Protocol):

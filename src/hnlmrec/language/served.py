@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from hnlmrec.config import ServerConfig
 from hnlmrec.errors import ModelError
-from hnlmrec.language.extras import require
+from hnlmrec.language.failure import Breaker, Failure, NoAnswerError, key_of
 from hnlmrec.language.protocol import Answer, Prompt
+from hnlmrec.language.requests import Requests
 
 _TEXTS_A_REQUEST = 128
-_LONGEST_MESSAGE = 300
-_T = TypeVar("_T")
+_MIB = 2**20
+# of a response: an answer is kilobytes, and so many vectors of 8,192 numbers are 30 MiB
+_LARGEST_ANSWER, _LARGEST_VECTORS = 4 * _MIB, 64 * _MIB
+# English has four; a server that heeds no limit of tokens may send any number
+_CHARACTERS_A_TOKEN = 16
+_MOST_TOKENS = 2**31
+# keys are longer than this, and placeholders such as "none" are not
+_SHORTEST_SECRET = 16
 
 
 class ServedLanguageModel:
     """Asks a server, several requests at a time; see `LanguageModel` for what it does.
-
-    The client repeats what failed (no connection, a time-out, statuses 408, 409, 429 and from 500)
-    after pauses that double, with jitter, or that the server's ``Retry-After`` names; answers that
-    are no chat completion are asked for again here.
 
     Parameters
     ----------
@@ -35,13 +35,16 @@ class ServedLanguageModel:
         The model's name on the server.
     config
         The server.
+    proven
+        Whether it has answered before, so that a question that it refuses is at fault itself.
     """
 
     writes = True
 
-    def __init__(self, model: str, config: ServerConfig) -> None:
+    def __init__(self, model: str, config: ServerConfig, *, proven: bool = False) -> None:
         self.model, self.config = model, config
-        self._openai = require("openai", extra="served")
+        self._requests = Requests(model, config)
+        self._breaker = Breaker(config.give_up_after, proven=proven)
 
     @cached_property
     def width(self) -> int:
@@ -49,23 +52,37 @@ class ServedLanguageModel:
         return self.encode(["width"]).shape[1]
 
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """Give the server's embedding of each text, float32 ``[n, width]``."""
+        """Give the server's embedding of each text, float32 ``[n, width]``.
+
+        Raises
+        ------
+        ModelError
+            When a request fails for good: nothing can stand in for a vector.
+        """
         starts = range(0, len(texts), _TEXTS_A_REQUEST)
         parts: list[Tensor] = [torch.empty(0)] * len(starts)
-        with self._connection() as client:
 
-            def ask(place: int) -> Tensor:
-                some = list(texts[starts[place] : starts[place] + _TEXTS_A_REQUEST])
-                response = client.embeddings.create(
-                    model=self.model, input=some, encoding_format="float"
-                )
-                rows = sorted(getattr(response, "data", None) or (), key=lambda row: row.index)
-                if len(rows) != len(some):
-                    raise _NoAnswerError
-                return torch.tensor([row.embedding for row in rows], dtype=torch.float32)
+        def texts_of(place: int) -> list[str]:
+            return list(texts[starts[place] : starts[place] + _TEXTS_A_REQUEST])
 
-            for place, vectors in self._as_done(ask, len(starts)):
-                parts[place] = vectors
+        def send(client: Any, place: int) -> Any:
+            return client.embeddings.with_raw_response.create(
+                model=self.model, input=texts_of(place), encoding_format="float"
+            )
+
+        def read(response: Any, place: int) -> Tensor:
+            return _vectors(response, len(texts_of(place)))
+
+        asked = self._requests.as_done(send, read, len(starts), _LARGEST_VECTORS, Breaker(1))
+        for place, vectors in asked:
+            assert not isinstance(vectors, Failure)  # one of them opens the breaker
+            parts[place] = vectors
+        if len({part.shape[1] for part in parts}) > 1:
+            raise ModelError(
+                f"the server's vectors are of several widths, for one model {self.model!r}",
+                where="language.model",
+                mend="see what the server embeds with",
+            )
         return torch.cat(parts) if parts else torch.zeros(0, self.width)
 
     def generate_json(
@@ -78,30 +95,46 @@ class ServedLanguageModel:
     ) -> Iterator[tuple[int, Answer]]:
         """Yield places and answers as they come; ``batch_size`` is of no use here.
 
+        A request that failed for good is an answer without text that says why.
+
         Raises
         ------
         ModelError
-            When a request fails for good; those under way are waited for and yielded before.
+            When ``give_up_after`` requests in a row have failed for good, or one for a reason that
+            others share: then no more are sent, and answers under way are yielded before.
         """
         options = self._options(schema, max_new_tokens)
-        with self._connection() as client:
 
-            def ask(place: int) -> Answer:
-                completion = client.chat.completions.create(
-                    model=self.model, messages=list(prompts[place]), **options
-                )
-                choices = getattr(completion, "choices", None)
-                if not choices or choices[0].message is None:
-                    raise _NoAnswerError
-                usage = completion.usage
-                return Answer(
-                    choices[0].message.content or "",
-                    usage.prompt_tokens if usage else 0,
-                    usage.completion_tokens if usage else 0,
-                    choices[0].finish_reason != "length",
-                )
+        def send(client: Any, place: int) -> Any:
+            return client.chat.completions.with_raw_response.create(
+                model=self.model, messages=list(prompts[place]), **options
+            )
 
-            yield from self._as_done(ask, len(prompts))
+        def read(response: Any, _: int) -> Answer:
+            return self._answer(response, max_new_tokens)
+
+        asked = self._requests.as_done(send, read, len(prompts), _LARGEST_ANSWER, self._breaker)
+        for place, outcome in asked:
+            if isinstance(outcome, Failure):
+                outcome = Answer("", whole=False, failure=outcome.reason)
+            yield place, outcome
+
+    def _answer(self, completion: Any, max_new_tokens: int) -> Answer:
+        """Read a completion, cut to what so many tokens can hold."""
+        choice, usage = completion.choices[0], completion.usage
+        text = choice.message.content or ""
+        if not isinstance(text, str):
+            raise NoAnswerError
+        key = key_of(self.config)
+        if len(key) >= _SHORTEST_SECRET:
+            text = text.replace(key, "***")  # a server's words are kept and shown
+        longest = max_new_tokens * _CHARACTERS_A_TOKEN
+        return Answer(
+            text[:longest],
+            _count(usage, "prompt_tokens"),
+            _count(usage, "completion_tokens"),
+            choice.finish_reason != "length" and len(text) <= longest,
+        )
 
     def _options(self, schema: dict[str, Any], max_new_tokens: int) -> dict[str, Any]:
         options: dict[str, Any] = {self.config.limit_key: max_new_tokens}
@@ -118,95 +151,22 @@ class ServedLanguageModel:
             }
         return options
 
-    def _connection(self) -> Any:
-        """Make a client; the key is read now and kept nowhere else."""
-        config = self.config
-        key = os.environ.get(config.key_variable)
-        base_url = config.base_url or os.environ.get("OPENAI_BASE_URL")
-        if not key and not base_url:
-            raise ModelError(
-                "there is neither a server's address nor a key",
-                where="language.server",
-                mend="set base_url to your server, as in http://127.0.0.1:8000/v1, or put a key "
-                f"for OpenAI's into the environment variable {config.key_variable}",
-            )
-        return self._openai.OpenAI(
-            # a server of one's own asks for none, but the client for any
-            api_key=key or "none",
-            base_url=base_url,
-            timeout=config.timeout,
-            max_retries=config.retries,
-        )
 
-    def _as_done(self, ask: Callable[[int], _T], n: int) -> Iterator[tuple[int, _T]]:
-        """Yield ``ask(place)`` of each place as it is done, with few under way at a time."""
-        places = iter(range(n))
-        failure: Exception | None = None
-        with ThreadPoolExecutor(self.config.concurrency) as pool:
-            first = islice(places, self.config.concurrency)
-            waiting: dict[Future[_T], int] = {
-                pool.submit(self._patiently, ask, place): place for place in first
-            }
-            while waiting:
-                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                    place = waiting.pop(future)
-                    error = future.exception()
-                    if error is not None:
-                        failure = failure or self._explained(error)
-                        continue
-                    if failure is None:
-                        for following in islice(places, 1):
-                            waiting[pool.submit(self._patiently, ask, following)] = following
-                    yield place, future.result()
-        if failure is not None:
-            raise failure
-
-    def _patiently(self, ask: Callable[[int], _T], place: int) -> _T:
-        for _ in range(self.config.retries):
-            try:
-                return ask(place)
-            except (_NoAnswerError, ValueError):
-                continue  # another status than 200 is an error of the client and not of these
-        return ask(place)
-
-    def _explained(self, error: BaseException) -> Exception:
-        """What the user can do about a request that failed for good."""
-        api, config = self._openai, self.config
-        kept = "run the same command again: the answers so far are kept"
-        url = str(config.base_url or os.environ.get("OPENAI_BASE_URL") or "OpenAI's server")
-        if isinstance(error, api.AuthenticationError | api.PermissionDeniedError):
-            # its message may quote the key
-            what = "the server refuses the key"
-            mend = f"put a valid one into the environment variable {config.key_variable}"
-        elif isinstance(error, api.NotFoundError):
-            what = f"the server knows no model {self.model!r}, or no such path"
-            mend = "see its list of models, and language.server.base_url, which ends in /v1 mostly"
-        elif isinstance(error, api.RateLimitError):
-            what = f"the server refuses more requests, after {config.retries} repetitions"
-            mend = f"lower language.server.concurrency, or wait; then {kept}"
-        elif isinstance(error, api.APIConnectionError):  # a time-out is one, too
-            what = f"the server does not answer ({error})"
-            mend = f"see language.server.base_url and language.server.timeout; then {kept}"
-        elif isinstance(error, api.APIStatusError):
-            said = str(error).replace(self._key(), "***")[:_LONGEST_MESSAGE]
-            what = f"the server refuses the request ({said})"
-            mend = (
-                "for what it does not know there are response_format, limit_key and temperature "
-                f"in language.server; then {kept}"
-            )
-        elif isinstance(error, _NoAnswerError | ValueError):
-            what = "what the server sends is no answer of the OpenAI kind"
-            mend = f"see language.server.base_url; then {kept}"
-        else:
-            return error if isinstance(error, Exception) else RuntimeError(str(error))
-        return ModelError(what, where=url, mend=mend)
-
-    def _key(self) -> str:
-        return os.environ.get(self.config.key_variable) or "\0"
+def _vectors(response: Any, n: int) -> Tensor:
+    """The vectors of a response in the order of their texts, float32 ``[n, width]``."""
+    rows = sorted(response.data, key=lambda row: row.index)
+    if [row.index for row in rows] != list(range(n)):
+        raise NoAnswerError
+    vectors = torch.tensor([row.embedding for row in rows], dtype=torch.float32)
+    if vectors.dim() != 2 or not vectors.isfinite().all():
+        raise NoAnswerError
+    return vectors
 
 
-class _NoAnswerError(Exception):
-    """A response of status 200 that holds no answer."""
+def _count(usage: Any, name: str) -> int:
+    """A number of tokens, 0 where the server gives none that can be one."""
+    count = getattr(usage, name, None)
+    return count if isinstance(count, int) and 0 <= count < _MOST_TOKENS else 0
 
 
 def without_lengths(schema: Any) -> Any:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from hnlmrec.config import LanguageConfig
+from hnlmrec.errors import ModelError
 from hnlmrec.language.cache import AnswerCache, answer_key, default_path
 from hnlmrec.language.local import LocalLanguageModel
 from hnlmrec.language.locate import locate
@@ -20,12 +22,14 @@ from hnlmrec.language.served import ServedLanguageModel
 class Usage:
     """What was asked of a model: answers ``asked`` for and ``cached`` ones, tokens of the former.
 
-    ``cut`` counts answers that ended at the limit of tokens.
+    ``cut`` counts answers that ended at the limit of tokens, ``failed`` questions that a server
+    did not answer.
     """
 
     asked: int = 0
     cached: int = 0
     cut: int = 0
+    failed: int = 0
     prompt_tokens: int = 0
     answer_tokens: int = 0
 
@@ -57,7 +61,12 @@ class Writer:
         if name := config.served_model:
             server = config.server
             identity = f"{config.model} ({server.response_format}, {server.temperature})"
-            return cls(identity, lambda: ServedLanguageModel(name, server), cache)
+
+            def load() -> LanguageModel:
+                proven = cache.seconds_an_answer(identity) is not None
+                return ServedLanguageModel(name, server, proven=proven)
+
+            return cls(identity, load, cache)
         identity = f"{config.model} ({_fingerprint(config)})"
         return cls(identity, lambda: LocalLanguageModel.load(config), cache)
 
@@ -86,6 +95,11 @@ class Writer:
         """Yield the place of a prompt and its answer, one a prompt, those of the cache first.
 
         An answer is in the cache before it is yielded; an empty one is not kept.
+
+        Raises
+        ------
+        ModelError
+            When the model cannot be asked any more; it says how many answers are kept.
         """
         keys = self._keys(prompts, schema, max_new_tokens)
         places: dict[str, list[int]] = {}
@@ -107,21 +121,34 @@ class Writer:
             max_new_tokens=max_new_tokens,
             batch_size=batch_size,
         )
-        for number, answer in written:
-            now = time.perf_counter()
-            key = open_[number]
-            if answer.text:
-                self.cache.add(key, self.identity, answer, now - start)
-            start = now
-            self._count(answer)
-            yield from ((place, answer) for place in places[key])
+        with self._saying_what_is_kept():
+            for number, answer in written:
+                now = time.perf_counter()
+                key = open_[number]
+                if answer.text:
+                    self.cache.add(key, self.identity, answer, now - start)
+                start = now
+                self._count(answer)
+                yield from ((place, answer) for place in places[key])
 
     def _keys(
         self, prompts: Sequence[Prompt], schema: dict[str, Any], max_new_tokens: int
     ) -> list[str]:
         return [answer_key(prompt, schema, self.identity, max_new_tokens) for prompt in prompts]
 
+    @contextmanager
+    def _saying_what_is_kept(self) -> Iterator[None]:
+        try:
+            yield
+        except ModelError as error:
+            came, known = self.usage.asked, self.usage.cached
+            kept = f"{came:,} new answers and {known:,} known before are kept in {self.cache.path}"
+            raise ModelError(f"{error.what}; {kept}", where=error.where, mend=error.mend) from None
+
     def _count(self, answer: Answer) -> None:
+        if answer.failure:
+            self.usage.failed += 1
+            return
         self.usage.asked += 1
         self.usage.cut += not answer.whole
         self.usage.prompt_tokens += answer.prompt_tokens

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from hnlmrec.config import ProfileConfig, ServerConfig
 from hnlmrec.language.writer import Writer
+from hnlmrec.profiles.fallbacks import REPEATED, check_share, repeated
 from hnlmrec.profiles.prompts import Request
 from hnlmrec.profiles.schema import (
     Profile,
@@ -17,12 +20,15 @@ from hnlmrec.profiles.schema import (
     parse,
 )
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Hashable)
 Progress = Callable[[str, int, int], None]
 # of an answer, by the number of the attempt
 ATTEMPTS = ("at once", "repaired", "asked anew")
 # English text has about four
 _CHARACTERS_A_TOKEN = 4
+# requests that are settled before the next are begun, so that a model that writes nothing of use
+# is found out before all are paid for
+_TOGETHER = 4096
 
 
 @dataclass(frozen=True)
@@ -39,12 +45,15 @@ class Form(Generic[T]):
         Makes the answer's text what it means; a RejectedAnswerError where it cannot be used.
     max_new_tokens
         Longest answer.
+    unlike
+        Whether the same answer to many different questions is of no use.
     """
 
     what: str
     schema: dict[str, Any]
     read: Callable[[str, Request], T]
     max_new_tokens: int
+    unlike: bool = False
 
 
 @dataclass
@@ -56,14 +65,28 @@ class Written(Generic[T]):
     answers
         The accepted answers.
     reasons
-        Why the last answer to each of the others was rejected.
-    attempts
-        How many were accepted, by `ATTEMPTS`.
+        Why each of the others has none: why the last one was rejected, or did not come.
+    attempt
+        At which of the `ATTEMPTS` an answer was accepted.
+    examples
+        A rejected answer by the reason.
     """
 
     answers: dict[int, T] = field(default_factory=dict)
     reasons: dict[int, str] = field(default_factory=dict)
-    attempts: dict[str, int] = field(default_factory=dict)
+    attempt: dict[int, str] = field(default_factory=dict)
+    examples: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def attempts(self) -> dict[str, int]:
+        """How many answers were accepted at which attempt."""
+        counts = Counter(self.attempt[name] for name in self.answers)
+        return {attempt: counts[attempt] for attempt in ATTEMPTS if counts[attempt]}
+
+    @property
+    def fallbacks(self) -> dict[str, int]:
+        """How many have no answer, by reason."""
+        return dict(sorted(Counter(self.reasons.values()).items()))
 
 
 def profile_form(config: ProfileConfig) -> Form[Profile]:
@@ -75,7 +98,7 @@ def profile_form(config: ProfileConfig) -> Form[Profile]:
         return profile
 
     limit = config.max_new_tokens
-    return Form("profiles", answer_schema(limit), read, limit)
+    return Form("profiles", answer_schema(limit), read, limit, unlike=True)
 
 
 def ask(
@@ -84,8 +107,12 @@ def ask(
     config: ProfileConfig,
     writer: Writer,
     progress: Progress | None = None,
+    *,
+    limit: float = 1.0,
 ) -> Written[T]:
     """Ask until an answer can be used, at most ``config.attempts`` times.
+
+    A question that a server did not answer, in spite of all repetitions, is not asked again.
 
     Parameters
     ----------
@@ -99,8 +126,45 @@ def ask(
         Whom to ask.
     progress
         Called with a text, how many answers are there, and of how many.
+    limit
+        Share of requests that may end without an answer.
+
+    Raises
+    ------
+    ModelError
+        When more do, or the model cannot be asked any more.
     """
     written: Written[T] = Written()
+    names = list(requests)
+
+    def check() -> None:
+        check_share(
+            written.reasons, written.examples, len(names), limit, form.what, writer.identity
+        )
+
+    for start in range(0, len(names), _TOGETHER):
+        some = {name: requests[name] for name in names[start : start + _TOGETHER]}
+        note = partial(_say, progress, form.what, start + len(some), len(names))
+        _ask_some(some, form, config, writer, written, note)
+        check()
+    if form.unlike:
+        questions = {name: request.data for name, request in requests.items()}
+        for name in sorted(repeated(written.answers, questions)):
+            del written.answers[name]
+            written.reasons[name] = REPEATED
+        check()
+    return written
+
+
+def _ask_some(
+    requests: Mapping[int, Request],
+    form: Form[T],
+    config: ProfileConfig,
+    writer: Writer,
+    written: Written[T],
+    note: Callable[[str, int], None],
+) -> None:
+    """Ask for some; ``note`` is called with the attempt and how many are still open in it."""
     prompts = {name: request.prompt for name, request in requests.items()}
     for attempt in ATTEMPTS[: config.attempts]:
         names, rejected = list(prompts), {}
@@ -114,21 +178,28 @@ def ask(
             name = names[place]
             request = requests[name]
             try:
-                accepted = form.read(answer.text, request)
+                if answer.failure:
+                    written.reasons[name] = answer.failure
+                else:
+                    written.answers[name] = form.read(answer.text, request)
+                    written.attempt[name] = attempt
+                    written.reasons.pop(name, None)
             except RejectedAnswerError as error:
-                written.reasons[name] = str(error)
-                rejected[name] = request.repaired(answer.text, str(error))
-            else:
-                written.answers[name] = accepted
-                written.reasons.pop(name, None)
-                written.attempts[attempt] = written.attempts.get(attempt, 0) + 1
-            if progress is not None:
-                progress(f"{form.what} by the language model, {attempt}", done, len(names))
+                reason = written.reasons[name] = str(error)
+                written.examples.setdefault(reason, answer.text)
+                rejected[name] = request.repaired(answer.text, reason)
+            note(attempt, len(names) - done)
         # in the requests' order, whatever order the answers came in
         prompts = {name: rejected[name] for name in names if name in rejected}
         if attempt == ATTEMPTS[1]:
             prompts = {name: requests[name].without_example() for name in prompts}
-    return written
+
+
+def _say(
+    progress: Progress | None, what: str, begun: int, total: int, attempt: str, open_: int
+) -> None:
+    if progress is not None:
+        progress(f"{what} by the language model, {attempt}", begun - open_, total)
 
 
 def estimate(

@@ -17,6 +17,7 @@ from hnlmrec.config import ProfileConfig, ServerConfig
 from hnlmrec.data.interactions import NO_TEXT, Interactions, ItemTexts
 from hnlmrec.language.writer import Writer
 from hnlmrec.profiles.asking import Progress, Written, ask, estimate, profile_form
+from hnlmrec.profiles.fallbacks import fallback_lines, mixed_up
 from hnlmrec.profiles.history import training_items
 from hnlmrec.profiles.prompts import Request, item_requests, user_requests
 from hnlmrec.profiles.schema import Profile
@@ -24,14 +25,16 @@ from hnlmrec.profiles.store import COLUMNS
 from hnlmrec.profiles.template import item_templates, user_templates
 from hnlmrec.profiles.text import plain_items
 from hnlmrec.profiles.wording import Wording
+from hnlmrec.stage_names import PROFILE
 
 
 class ProfileReport(BaseModel):
     """Who wrote the profiles, and what it cost.
 
-    ``users`` and ``items`` count profiles by source, ``fallbacks`` rejected answers by reason,
-    ``attempts`` accepted ones by how often was asked; ``usage`` is what was asked of the model in
-    this run, those of an interrupted one not counted; ``notes`` say what the user should know.
+    ``users`` and ``items`` count profiles by source, ``fallbacks`` those without a usable answer by
+    reason, ``attempts`` accepted ones by how often was asked; ``usage`` is what was asked of the
+    model in this run, those of an interrupted one not counted; ``notes`` say what the user should
+    know.
     """
 
     users: dict[str, int]
@@ -59,10 +62,10 @@ class ProfileReport(BaseModel):
                 "accepted: " + ", ".join(f"{n:,} {attempt}" for attempt, n in self.attempts.items())
             )
         lines += [f"note: {note}" for note in self.notes]
-        return lines + [
-            f"note: {count:,} rejected, a template instead: {reason}"
-            for reason, count in self.fallbacks.items()
-        ]
+        failed = self.usage.get("failed", 0)
+        return lines + fallback_lines(
+            self.fallbacks, "rejected, a template instead", failed, PROFILE
+        )
 
 
 class ProfileData:
@@ -167,7 +170,8 @@ def generate_profiles(
     requests = data.requests(users, items)
     form = profile_form(config)
     written: Written[Profile] = Written()
-    usage, notes = {}, []
+    usage: dict[str, int] = {}
+    notes: list[str] = []
     if requests:
         asking = writer()
         if config.generator == "template" and not asking.model.writes:
@@ -175,9 +179,17 @@ def generate_profiles(
         else:
             if say is not None:
                 say(estimate(requests, form, config, asking, prices))
-            written = ask(requests, form, config, asking, progress)
+            # a sample is for the eye
+            limit = config.max_fallback_share if config.generator == "llm" else 1.0
+            written = ask(requests, form, config, asking, progress, limit=limit)
             usage = asdict(asking.usage)
-    fallbacks = Counter(written.reasons.values())
+            # in the order of the questions, whatever order the answers came in
+            pairs = [
+                (request.data, written.answers[name].summarization)
+                for name, request in requests.items()
+                if name in written.answers
+            ]
+            notes += [warning] if (warning := mixed_up(pairs)) else []
     counts = {}
     first = 0
     for kind, texts_of_kind in zip(("users", "items"), data.templates(), strict=True):
@@ -188,7 +200,7 @@ def generate_profiles(
     report = ProfileReport(
         users=counts["users"],
         items=counts["items"],
-        fallbacks=dict(sorted(fallbacks.items())),
+        fallbacks=written.fallbacks,
         attempts=written.attempts,
         usage=usage,
         seconds=round(time.perf_counter() - start, 3),

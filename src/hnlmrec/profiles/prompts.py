@@ -12,7 +12,7 @@ import polars as pl
 from hnlmrec.data.interactions import ItemTexts
 from hnlmrec.language.protocol import Message
 from hnlmrec.profiles.history import dominant_categories
-from hnlmrec.profiles.text import plain
+from hnlmrec.profiles.text import plain, without_control_tokens
 from hnlmrec.profiles.wording import Wording, values
 
 _REVIEWS = 2
@@ -37,7 +37,7 @@ class Request:
         """Show the model its answer, and what is wrong with it."""
         return [
             *self.prompt,
-            {"role": "assistant", "content": answer[:_LONGEST_QUOTE]},
+            {"role": "assistant", "content": without_control_tokens(answer[:_LONGEST_QUOTE])},
             {
                 "role": "user",
                 "content": f"This answer cannot be used: {reason}. Write it again from the data "

@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from hnlmrec.profiles.text import plain_words
+
 MAX_WORDS = 100
 
 # the braces, keys, quotes and the end of an answer
@@ -78,8 +80,9 @@ def parse(answer: str) -> Profile:
     except ValidationError:
         raise RejectedAnswerError("not a complete profile in JSON") from None
     profile = Profile(
-        summarization=" ".join(profile.summarization.split()),
-        reasoning=" ".join(profile.reasoning.split()),
+        # later prompts quote it, and what it was written from is not to be trusted
+        summarization=plain_words(profile.summarization),
+        reasoning=plain_words(profile.reasoning),
     )
     if not profile.summarization:
         raise RejectedAnswerError("empty summarization")

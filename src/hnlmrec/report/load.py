@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from hnlmrec.artifacts import reading
 from hnlmrec.errors import ArtifactError, ConfigError
+from hnlmrec.paths import stays_inside
 from hnlmrec.report.run_facts import is_run, language_stages, read_run, run_notes
 from hnlmrec.report.source import OPTIONAL_SCHEMAS, SUMMARY_SCHEMA, Facts, Source, in_schema
 
@@ -71,11 +72,14 @@ def read_study(folder: Path) -> Source:
 
 
 def _first_run(facts: Facts, folder: Path) -> Path | None:
-    """The run folder of the first point that has one."""
+    """The run folder of the first point that has one, among those that the study stands beside."""
     for point in facts.points:
-        run = folder / facts.runs.get(point, "")
-        if point in facts.runs and is_run(run):
-            return run
+        run = facts.runs.get(point)
+        # a study from elsewhere must not bring one's other runs into the report
+        if run is None or not stays_inside(folder.absolute().parent, folder.absolute() / run):
+            continue
+        if is_run(folder / run):
+            return folder / run
     return None
 
 

@@ -13,6 +13,7 @@ from hnlmrec.data.interactions import Interactions
 from hnlmrec.errors import ArtifactError
 from hnlmrec.report.source import OPTIONAL_SCHEMAS, SUMMARY_SCHEMA, Axis, Facts, Source, in_schema
 from hnlmrec.stage_names import (
+    ASKING,
     ENCODE_ITEMS,
     ENCODE_USERS,
     FINETUNE,
@@ -116,7 +117,7 @@ def language_stages(folder: Path) -> pl.DataFrame | None:
 
 
 def run_notes(folder: Path, models: Iterable[str], seeds: Iterable[int]) -> list[str]:
-    """What a run warned of: lines of its stages, and profiles that fell back to a template.
+    """What a run warned of: lines of its stages, and answers of the language model without use.
 
     Parameters
     ----------
@@ -133,6 +134,10 @@ def run_notes(folder: Path, models: Iterable[str], seeds: Iterable[int]) -> list
         for kind in ("users", "items")
         if (counts := report.get(kind, {})).get("fallback")
     ]
+    for name in ASKING:
+        reasons = ", ".join(f"{n:,} {reason}" for reason, n in run.fallbacks(name).items())
+        if reasons:
+            notes.append(f"{name}: answers of the language model without use: {reasons}")
     trained = [train_name(model, seed) for model in models for seed in seeds]
     who: dict[str, list[str]] = {}
     for name in (*LANGUAGE, *trained):

@@ -50,6 +50,7 @@ _RC = {
     "ytick.color": INK,
     "ytick.labelsize": 7,
 }
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def as_bytes(figure: Figure, form: str) -> bytes:
     # a file that says when it was made is another one each time
     dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
     figure.savefig(out, format=form, dpi=300, metadata=dates[form])
-    return out.getvalue()
+    return _wellformed(out.getvalue()) if form == "svg" else out.getvalue()
 
 
 def inline_svg(figure: Figure, name: str, alt: str) -> str:
@@ -97,7 +98,7 @@ def inline_svg(figure: Figure, name: str, alt: str) -> str:
     """
     out = io.BytesIO()
     figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
-    root = ET.fromstring(out.getvalue())
+    root = ET.fromstring(_wellformed(out.getvalue()))
     for parent in list(root.iter()):
         for child in list(parent):
             if child.tag in (f"{{{_SVG}}}metadata", f"{{{_SVG}}}style"):
@@ -115,6 +116,11 @@ def inline_svg(figure: Figure, name: str, alt: str) -> str:
     ET.register_namespace("", _SVG)
     ET.register_namespace("xlink", _LINK)
     return ET.tostring(root, encoding="unicode")
+
+
+def _wellformed(svg: bytes) -> bytes:
+    """Leave out the control characters of labels, which XML cannot hold."""
+    return _CONTROL.sub(b"", svg)
 
 
 def _plain(element: ET.Element, name: str) -> None:

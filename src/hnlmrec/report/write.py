@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from hnlmrec.artifacts import write_atomically
+from hnlmrec.disk import write_atomically
 from hnlmrec.errors import ConfigError, HnlmrecError
 from hnlmrec.language.extras import require
 from hnlmrec.report.explorer import explorer, packed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from hnlmrec.artifacts import RunFolder
+from hnlmrec.artifacts import CHECKED_BYTES, RunFolder
 from hnlmrec.config import ModelConfig, RunConfig
 from hnlmrec.errors import ArtifactError, ConfigError
 from hnlmrec.stage_names import PREPARE, evaluate_name, train_name
@@ -86,8 +86,18 @@ def _of_run(text: str) -> tuple[RunConfig, list[Entry]]:
                     where=str(folder),
                     mend=f"run `hnlmrec evaluate {folder} --model {model}`",
                 )
+            _check_whole(run, evaluate_name(model, seed))
         entries.append(Entry(run, model, config.seeds))
     return config, entries
+
+
+def _check_whole(run: RunFolder, stage: str) -> None:
+    if damaged := run.damaged(stage, below=CHECKED_BYTES):
+        raise ArtifactError(
+            f"stage {stage} is damaged since it was written: {', '.join(damaged)}",
+            where=str(run.path),
+            mend=f"run `hnlmrec evaluate {run.path}`, which does it again",
+        )
 
 
 def _is_evaluated(run: RunFolder, config: ModelConfig, model: str, seed: int) -> bool:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 
-from hnlmrec.artifacts import write_atomically
 from hnlmrec.config import EvaluationConfig, ModelConfig
 from hnlmrec.data.interactions import Interactions
+from hnlmrec.disk import write_atomically
 from hnlmrec.evaluation.evaluate import evaluate
 from hnlmrec.evaluation.false_negatives import fhns_rate
 from hnlmrec.evaluation.gradient_bias import GradientBias, without_false
@@ -26,6 +28,10 @@ from hnlmrec.training.model import TrainedModel
 PER_USER, HITS = "per_user.parquet", "hits.parquet"
 
 
+# JSON has no NaN or infinity, which a measure of nothing is: they are written as null
+Measure = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+
+
 class Assessment(BaseModel):
     """Means of the metrics over test users, FHNS rates relative to a uniform sampler, and bias.
 
@@ -34,9 +40,9 @@ class Assessment(BaseModel):
     measures.
     """
 
-    metrics: dict[str, float]
-    fhns: dict[str, float]
-    gradient: dict[str, float] = {}
+    metrics: dict[str, Measure]
+    fhns: dict[str, Measure]
+    gradient: dict[str, Measure] = {}
 
     def lines(self) -> list[str]:
         """What to print."""

@@ -10,8 +10,9 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-from hnlmrec.artifacts import RunFolder, write_atomically
+from hnlmrec.artifacts import RunFolder
 from hnlmrec.config import EvaluationConfig, RunConfig
+from hnlmrec.disk import write_atomically
 from hnlmrec.evaluation.evaluate import Evaluation
 from hnlmrec.evaluation.significance import compare as test_against
 from hnlmrec.stage_names import evaluate_name, train_name

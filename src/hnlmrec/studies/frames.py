@@ -10,8 +10,9 @@ from typing import Self
 
 import polars as pl
 
-from hnlmrec.artifacts import RunFolder, write_atomically
+from hnlmrec.artifacts import RunFolder
 from hnlmrec.data.interactions import Interactions
+from hnlmrec.disk import write_atomically
 from hnlmrec.evaluation.evaluate import Evaluation
 from hnlmrec.pipeline import Pipeline
 from hnlmrec.stage_names import evaluate_name, train_name

@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from hnlmrec.artifacts import content_key
-from hnlmrec.config import ModelConfig, RunConfig, merge
-from hnlmrec.config.loading import explain, nested
+from hnlmrec.config import NO_CONTENT, ModelConfig, RunConfig, merge
+from hnlmrec.config.loading import explain, nested, without
 from hnlmrec.errors import ConfigError
 from hnlmrec.studies.definition import SOURCE, Study, Variant
 
@@ -193,7 +193,7 @@ def _run_of(config: RunConfig, changes: dict[str, Any], folder: Path) -> RunConf
     for key, value in changes.items():
         tree = merge(tree, nested(key, value))
     changed = RunConfig.from_dict(tree, where=", ".join(changes) or "the configuration")
-    sections = changed.model_dump(mode="json", exclude=_NOT_OF_A_RUN)
+    sections = without(changed.model_dump(mode="json", exclude=_NOT_OF_A_RUN), NO_CONTENT)
     label = "-".join(_words(changes)) or "base"
     name = f"{label[:60]}-{content_key(sections)[:8]}"
     return changed.model_copy(update={"run": folder / name, "models": {}})

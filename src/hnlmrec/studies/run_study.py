@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from hnlmrec.artifacts import versions, write_atomically
 from hnlmrec.config import RunConfig
+from hnlmrec.disk import remove_partials, write_atomically
+from hnlmrec.errors import ConfigError
+from hnlmrec.lock import FolderLock
 from hnlmrec.pipeline import Pipeline
 from hnlmrec.reporting import Reporter
 from hnlmrec.stage_names import FINETUNE, evaluate_name
+from hnlmrec.stage_records import versions
 from hnlmrec.studies.definition import Study
 from hnlmrec.studies.frames import collect, write_parquet
 from hnlmrec.studies.grid import Cell, Grid, build_grid
 from hnlmrec.studies.shift import add_shift_stages, shift_name
 from hnlmrec.studies.summary import summarise
 
-SUMMARY, STUDY = "summary.parquet", "study.json"
+SUMMARY, STUDY, RUNS = "summary.parquet", "study.json", "runs"
 _BAR = 24
 
 
@@ -40,7 +45,7 @@ def run_study(
     """Train and evaluate all cells of a study, write its tables and print its summary.
 
     What is up to date is skipped, in this study as in others that share its runs, so an
-    interrupted study goes on where it was.
+    interrupted study goes on where it was. Its folder and those of its runs are locked meanwhile.
 
     Parameters
     ----------
@@ -64,32 +69,53 @@ def run_study(
         `Frames`.
     """
     grid = build_grid(
-        Study.load(name), config, root / "runs", quick=quick, seeds=seeds, source=source
+        Study.load(name), config, root / RUNS, quick=quick, seeds=seeds, source=source
     )
     label = Path(name).stem
+    if not re.fullmatch(r"[\w][\w.-]*", label) or label == RUNS:
+        raise ConfigError(
+            f"{label!r} would name the study's folder",
+            where=name,
+            mend="call the file by letters, digits, '_', '.' and '-', and not runs.yaml",
+        )
     folder = root / (f"{label}-quick" if quick else label)
-    pipelines = {run: _pipeline(config, reporter) for run, config in grid.runs.items()}
-    if grid.source is not None:
-        pipelines[grid.source].run([FINETUNE])
-    if grid.study.shift:
-        for cell in grid.cells:
-            add_shift_stages(pipelines[cell.run], cell.stage_model)
-    _train(grid, pipelines, reporter)
-    frames = collect(grid.cells, pipelines, grid.study.seeds, shift=grid.study.shift)
-    cutoffs = pipelines[grid.cells[0].run].config.evaluation.cutoffs
-    metrics = [
-        f"{metric}@{k}" for k in sorted(cutoffs, reverse=True) for metric in grid.study.metrics
-    ]
-    summary = summarise(frames.per_user, grid.study.reference, metrics)
-    frames.save(folder)
-    write_parquet(summary, folder / SUMMARY)
-    write_atomically(folder / "summary.csv", summary.write_csv().encode())
-    facts = {"name": label, "dataset": dataset, "command": command, "quick": quick}
-    record = facts | _record(grid, metrics, folder)
-    write_atomically(folder / STUDY, json.dumps(record, indent=1).encode())
+    with ExitStack() as locks:
+        pipelines = _locked(grid, folder, root / RUNS, reporter, locks)
+        if grid.source is not None:
+            pipelines[grid.source].run([FINETUNE])
+        if grid.study.shift:
+            for cell in grid.cells:
+                add_shift_stages(pipelines[cell.run], cell.stage_model)
+        _train(grid, pipelines, reporter)
+        frames = collect(grid.cells, pipelines, grid.study.seeds, shift=grid.study.shift)
+        cutoffs = pipelines[grid.cells[0].run].config.evaluation.cutoffs
+        metrics = [
+            f"{metric}@{k}" for k in sorted(cutoffs, reverse=True) for metric in grid.study.metrics
+        ]
+        summary = summarise(frames.per_user, grid.study.reference, metrics)
+        frames.save(folder)
+        write_parquet(summary, folder / SUMMARY)
+        write_atomically(folder / "summary.csv", summary.write_csv().encode())
+        facts = {"name": label, "dataset": dataset, "command": command, "quick": quick}
+        record = facts | _record(grid, metrics, folder)
+        write_atomically(folder / STUDY, json.dumps(record, indent=1).encode())
     for line in _lines(summary, grid, metrics[0]):
         reporter.line(line)
     return folder
+
+
+def _locked(
+    grid: Grid, folder: Path, shared: Path, reporter: Reporter, locks: ExitStack
+) -> dict[str, Pipeline]:
+    """The pipelines of the study by run; its folder and theirs stay locked until ``locks`` ends."""
+    locks.enter_context(FolderLock(folder).held())
+    remove_partials(folder)
+    # two studies that begin together would each write a `config.yaml` without the other's models
+    with FolderLock(shared).held():
+        pipelines = {run: _pipeline(config, reporter) for run, config in grid.runs.items()}
+        for pipeline in pipelines.values():
+            locks.enter_context(pipeline.holding())
+    return pipelines
 
 
 def _pipeline(config: RunConfig, reporter: Reporter) -> Pipeline:

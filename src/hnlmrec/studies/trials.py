@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from hnlmrec.artifacts import RunFolder, write_atomically
+from hnlmrec.artifacts import RunFolder
 from hnlmrec.config import RunConfig
+from hnlmrec.disk import write_atomically
 from hnlmrec.pipeline import Pipeline
 from hnlmrec.stage_names import train_name
 from hnlmrec.studies.tune import TRIALS_CSV
@@ -24,10 +25,11 @@ def run_trials(pipeline: Pipeline) -> tuple[pl.DataFrame, Path]:
         The table, best first, and its file.
     """
     config = pipeline.config
-    pipeline.run([train_name(model, seed) for model in config.models for seed in config.seeds])
-    table = table_of_trials(config, pipeline.folder)
-    path = pipeline.folder.path / TRIALS_CSV
-    write_atomically(path, table.write_csv().encode())
+    with pipeline.holding():
+        pipeline.run([train_name(model, seed) for model in config.models for seed in config.seeds])
+        table = table_of_trials(config, pipeline.folder)
+        path = pipeline.folder.path / TRIALS_CSV
+        write_atomically(path, table.write_csv().encode())
     return table, path
 
 

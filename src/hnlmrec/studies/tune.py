@@ -14,11 +14,11 @@ import polars as pl
 import yaml
 from pydantic import Field, ValidationError
 
-from hnlmrec.artifacts import write_atomically
 from hnlmrec.config import ModelConfig, RunConfig, merge
 from hnlmrec.config.loading import explain, nested, read_yaml
 from hnlmrec.config.section import Section
 from hnlmrec.context import Context
+from hnlmrec.disk import write_atomically
 from hnlmrec.errors import ConfigError
 from hnlmrec.pipeline import Pipeline, Stage, model_needs
 from hnlmrec.training import TrainReport, train
@@ -80,8 +80,13 @@ def tune(pipeline: Pipeline, grid: Grid) -> Iterator[Choice]:
 
     The score of a trial is its best validation Recall@20; of equal ones the first is kept. Test
     interactions are not read. A trial is a stage of the run folder, so what was tried already is
-    not tried again.
+    not tried again. The run folder is locked until the last choice is given.
     """
+    with pipeline.holding():
+        yield from _choices(pipeline, grid)
+
+
+def _choices(pipeline: Pipeline, grid: Grid) -> Iterator[Choice]:
     for name, space in grid.spaces.items():
         start = pipeline.config.models[name].model_dump(mode="json", exclude_unset=True)
         choice = Choice(name, {}, [])

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from hnlmrec.artifacts import write_atomically
 from hnlmrec.config import FinetuneConfig, LanguageConfig
+from hnlmrec.disk import write_atomically
 from hnlmrec.language.local import LocalLanguageModel
 from hnlmrec.language.served import ServedLanguageModel
 from hnlmrec.measure import Meter

@@ -12,9 +12,9 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
-from hnlmrec.artifacts import write_atomically
 from hnlmrec.config import SynthesisConfig
 from hnlmrec.data.interactions import Interactions
+from hnlmrec.disk import write_atomically
 from hnlmrec.language.local import LocalLanguageModel
 from hnlmrec.measure import Meter
 from hnlmrec.negatives.protocol import EmbeddingView
@@ -149,7 +149,6 @@ def finetune(
     report.pairwise_tokens = model.pairwise_tokens(*inputs.interactions.pairs("train"))
     model.save(folder)
     write_atomically(folder / "report.json", report.model_dump_json(indent=1).encode())
-    checkpoint.unlink(missing_ok=True)
     return report
 
 

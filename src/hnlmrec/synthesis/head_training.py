@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
@@ -9,6 +11,7 @@ from hnlmrec.synthesis.distill import Lesson
 from hnlmrec.synthesis.head import FusionHead
 from hnlmrec.synthesis.task import Measures, Phase, Progress, Queries, Task
 from hnlmrec.training.checkpoint import State
+from hnlmrec.training.watch import not_finite
 
 _EVALUATIONS = 10
 
@@ -46,7 +49,10 @@ def train_head(
     before = after = measure()
     best_step, best = 0, _copy(head)
     for step in range(1, config.head_steps + 1):
-        loss, _ = task.loss(task.pairs.any(config.head_batch, random), queries, step)
+        loss, measures = task.loss(task.pairs.any(config.head_batch, random), queries, step)
+        if not math.isfinite(measures["loss"]):
+            mend = "lower synthesis.finetune.head_lr, or raise synthesis.finetune.temperature"
+            raise not_finite(head, f"step {step} of the head", measures, mend=mend)
         if lesson is not None:
             loss = loss + lesson.loss(queries, config.head_batch, random)
         optimizer.zero_grad(set_to_none=True)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from hnlmrec.disk import sync_file
 from hnlmrec.synthesis.model import HardNegativeModel
-from hnlmrec.synthesis.task import Phase, Progress, Task
+from hnlmrec.synthesis.task import Measures, Phase, Progress, Task
 from hnlmrec.training.checkpoint import State, read_checkpoint, write_checkpoint
+from hnlmrec.training.watch import not_finite
 
 
 def tune_language_model(
@@ -19,7 +22,8 @@ def tune_language_model(
     """Train LoRA, soft tokens and (amortized) the head; leave the best held-out step in ``model``.
 
     What a step draws depends on the seed and the step alone, so that a run that goes on from
-    ``checkpoint`` equals one that was not interrupted.
+    ``checkpoint`` equals one that was not interrupted. A loss that is not finite is a HnlmrecError,
+    and the checkpoint before it stays.
     """
     config = task.config
     parameters = model.trainable()
@@ -30,18 +34,21 @@ def tune_language_model(
     if resumed := read_checkpoint(checkpoint, parameters, optimizer):
         best, facts = resumed
         model.encoder.tokens_read = facts["tokens"]
+    task.cut_log("lora", facts["step"])
     for step in range(facts["step"] + 1, config.steps + 1):
         if step > 0:
             _step(task, model, step, optimizer)
         if step % config.evaluate_every == 0 or step == config.steps:
             model.eval()
             measures = task.measure(held_out, model.queries)
+            _check(model, measures, f"step {step} of LoRA, on held-out pairs")
             task.log("lora", step, "held_out", measures)
             facts["before"] = facts["before"] or measures
             if facts["after"] is None or measures["loss"] < facts["after"]["loss"]:
                 facts |= {"after": measures, "best_step": step}
                 best = {name: value.detach().clone() for name, value in parameters.items()}
             facts |= {"step": step, "tokens": model.encoder.tokens_read}
+            sync_file(task.log_file)  # what the checkpoint is past is in the log
             write_checkpoint(checkpoint, parameters, optimizer, best, facts)
         if progress:
             progress("fine-tuning the language model", step, config.steps)
@@ -62,7 +69,14 @@ def _step(
         # the dropout of LoRA can only draw from torch's global generator
         torch.manual_seed(task.seed * 1_000_003 + step)
         loss, measures = task.loss(index, model.queries, step)
+        _check(model, measures, f"step {step} of LoRA")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
     optimizer.step()
     task.log("lora", step, "train", measures)
+
+
+def _check(model: HardNegativeModel, measures: Measures, where: str) -> None:
+    if not math.isfinite(measures["loss"]):
+        mend = "lower synthesis.finetune.lr, or raise synthesis.finetune.temperature"
+        raise not_finite(model.trainable(), where, measures, mend=mend)

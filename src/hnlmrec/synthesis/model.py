@@ -14,8 +14,9 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from hnlmrec.artifacts import reading, write_atomically
+from hnlmrec.artifacts import reading
 from hnlmrec.config import SynthesisConfig
+from hnlmrec.disk import write_atomically
 from hnlmrec.errors import ArtifactError
 from hnlmrec.language.local import LocalLanguageModel
 from hnlmrec.negatives.protocol import EmbeddingView
@@ -164,11 +165,17 @@ class HardNegativeModel(nn.Module):
     def restore(self, folder: Path) -> None:
         """Read what `save` wrote; an ArtifactError when it is damaged or of another form."""
         form, tensors = read_adapter(folder)
-        if form != self._form():
+        ours = self._form()
+        if form != ours:
+            differing = [key for key, value in ours.items() if form.get(key) != value]
             raise ArtifactError(
-                f"the adapter was fine-tuned as {form}, not as {self._form()}",
+                "the adapter was fine-tuned otherwise: "
+                + ", ".join(
+                    f"{key} is {form.get(key)} there, {ours[key]} here" for key in differing
+                ),
                 where=str(folder / FILE),
-                mend="run `hnlmrec finetune` again",
+                mend="run `hnlmrec finetune` again; a run that it is transferred from needs the "
+                "same settings as this one",
             )
         self.centres = tensors.pop("centres")
         self.trainable().load_state_dict(tensors)
@@ -219,5 +226,5 @@ def read_adapter(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         reading("the fine-tuned adapter", folder / FILE, "hnlmrec finetune"),
         safe_open(folder / FILE, framework="pt") as file,
     ):
-        form = json.loads(file.metadata()["form"])
+        form = dict(json.loads(file.metadata()["form"]))
         return form, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -13,17 +13,19 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from hnlmrec.artifacts import write_atomically
 from hnlmrec.config import FinetuneConfig, ProfileConfig, RouteAConfig, ServerConfig
 from hnlmrec.data.interactions import Interactions, ItemTexts
+from hnlmrec.disk import write_atomically
 from hnlmrec.language.local import LocalLanguageModel
 from hnlmrec.language.writer import Writer
 from hnlmrec.profiles.asking import Form, Progress, ask, estimate
+from hnlmrec.profiles.fallbacks import fallback_lines
 from hnlmrec.profiles.prompts import Request, request
 from hnlmrec.profiles.schema import RejectedAnswerError, longest_text
 from hnlmrec.profiles.store import Profiles
 from hnlmrec.profiles.text import plain_items
 from hnlmrec.profiles.wording import Wording
+from hnlmrec.stage_names import NAME
 from hnlmrec.synthesis.grounding import MEANING, NOTHING, SIMILAR, TITLE, Grounding, ground, simple
 from hnlmrec.synthesis.named import NAME_STATES, NAMES, NO_ITEM
 from hnlmrec.synthesis.states import bare_encoder, encode_all
@@ -50,7 +52,7 @@ class NamingReport(BaseModel):
     item; the others by how the name was found in the catalogue: ``title``, ``similar title``,
     ``meaning``, ``nothing``. Of those that named something, ``interacted`` mean a training item of
     the user, ``duplicate`` repeat what was named for the user before. ``usable`` mean an item
-    that the user has not interacted with.
+    that the user has not interacted with. ``fallbacks`` counts the rejected by reason.
     """
 
     pairs: int
@@ -58,7 +60,7 @@ class NamingReport(BaseModel):
     interacted: int
     duplicate: int
     usable: int
-    reasons: dict[str, int]
+    fallbacks: dict[str, int]
     usage: dict[str, int]
 
     def lines(self) -> list[str]:
@@ -71,7 +73,7 @@ class NamingReport(BaseModel):
             f"{self.usable / self.pairs:.1%}",
             "answers of the language model: {asked:,} ({prompt_tokens:,} tokens of prompts, "
             "{answer_tokens:,} of answers), {cached:,} from the cache".format(**self.usage),
-            *(f"note: {count:,} rejected: {reason}" for reason, count in self.reasons.items()),
+            *fallback_lines(self.fallbacks, "rejected", self.usage.get("failed", 0), NAME),
         ]
 
 
@@ -148,7 +150,7 @@ def write_names(
     config
         How many pairs, and what counts as found.
     asking
-        How often is asked, and how many at a time.
+        How often is asked, how many at a time, and how many may have no usable answer.
     finetune
         Pooling of the states, as in fine-tuning.
     interactions, profiles, texts
@@ -172,8 +174,11 @@ def write_names(
     form = name_form(config.max_new_tokens)
     if say is not None:
         say(estimate(requests, form, asking, writer, prices))
-    written = ask(requests, form, asking, writer, progress)
-    names = list(dict.fromkeys(name for name in written.answers.values() if name is not None))
+    limit = asking.max_fallback_share
+    written = ask(requests, form, asking, writer, progress, limit=limit)
+    # in an order of their own: answers come in any, and another one when a run goes on, whose
+    # vectors of names would then be those of others
+    names = sorted({name for name in written.answers.values() if name is not None})
     grounding = _ground(config, finetune, names, texts.titles(), folder, language, progress)
     frame = _table(pairs, written.answers, names, grounding, interactions)
     frame.write_parquet(folder / NAMES)
@@ -185,7 +190,7 @@ def write_names(
         interacted=int(frame["interacted"].sum()),
         duplicate=int(frame["duplicate"].sum()),
         usable=int(frame["usable"].sum()),
-        reasons=dict(sorted(Counter(written.reasons.values()).items())),
+        fallbacks=written.fallbacks,
         usage=asdict(writer.usage),
     )
     write_atomically(folder / "report.json", report.model_dump_json(indent=1).encode())

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from hnlmrec.config import FinetuneConfig
 from hnlmrec.language.batching import token_batches
-from hnlmrec.language.local import LocalLanguageModel, mean_pool
+from hnlmrec.language.local import LocalLanguageModel, as_tokens, mean_pool
 
 Tokens = npt.NDArray[np.int64]
 PROMPTS = {"user": "User: {}", "item": "Item: {}"}
@@ -221,9 +221,7 @@ class QueryEncoder(nn.Module):
     def _tokenise(self, texts: Sequence[str], limit: int | None) -> list[Tokens]:
         if not texts:
             return []
-        encoded = self.language.tokenizer(
-            list(texts), truncation=limit is not None, max_length=limit
-        )["input_ids"]
+        encoded = as_tokens(self.language.tokenizer, texts, limit)
         return [np.asarray(ids or [0], dtype=np.int64) for ids in encoded]
 
 

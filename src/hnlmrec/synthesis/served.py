@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hnlmrec.artifacts import write_atomically
 from hnlmrec.config import SynthesisConfig
+from hnlmrec.disk import write_atomically
 from hnlmrec.errors import ArtifactError, ConfigError
 from hnlmrec.measure import Meter
 from hnlmrec.stage_names import FINETUNE

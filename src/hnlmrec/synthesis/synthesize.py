@@ -8,8 +8,8 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
-from hnlmrec.artifacts import write_atomically
 from hnlmrec.config import SynthesisConfig
+from hnlmrec.disk import write_atomically
 from hnlmrec.language.local import LocalLanguageModel
 from hnlmrec.synthesis.finetune import SynthesisInputs
 from hnlmrec.synthesis.live import LiveNegatives

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from hnlmrec.config import FinetuneConfig
+from hnlmrec.disk import write_atomically
 from hnlmrec.synthesis.objective import contrastive_step
 from hnlmrec.synthesis.pairs import PairSampler, Rows
 from hnlmrec.synthesis.supervision import Supervision
@@ -99,6 +100,20 @@ class Task:
         row = {"phase": phase, "step": step, "part": part, **measures}
         with self.log_file.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(row) + "\n")
+
+    def cut_log(self, phase: str, step: int) -> None:
+        """Drop what an interrupted run logged of a phase after ``step``, and of other phases."""
+        if not self.log_file.exists():
+            return
+        kept = []
+        for line in self.log_file.read_bytes().splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                break  # the power failed while it was written
+            if row["phase"] == phase and row["step"] <= step:
+                kept.append(line + b"\n")
+        write_atomically(self.log_file, b"".join(kept))
 
     def _step(self, answers: Tensor, targets: Tensor, items: Tensor) -> tuple[Tensor, Measures]:
         return contrastive_step(

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor
 
-from hnlmrec.artifacts import write_atomically
+from hnlmrec.disk import write_atomically
 from hnlmrec.errors import ArtifactError
 from hnlmrec.kernels import gather
 
@@ -31,11 +34,11 @@ _Mode = Literal["r", "r+", "w+"]
 class Shape:
     """What a table is: ``note`` says what the rows belong to."""
 
-    n: int
-    width: int
+    n: Annotated[int, Field(ge=0)]
+    width: Annotated[int, Field(gt=0)]
     note: str = ""
     storage: Storage = "float16"
-    shard_rows: int = SHARD_ROWS
+    shard_rows: Annotated[int, Field(gt=0)] = SHARD_ROWS
 
     @property
     def row_bytes(self) -> int:
@@ -82,6 +85,9 @@ class VectorTable:
         """Open for writing; rows that an interrupted run wrote in the same shape are kept."""
         path.parent.mkdir(parents=True, exist_ok=True)
         table = cls._map(path, shape, "r+" if _read_shape(path) == shape else "w+")
+        for mapped in (*table._shards, table._scales, table._present):
+            if mapped is not None:
+                _reserve(Path(str(mapped.filename)), mapped.nbytes)
         write_atomically(path.with_suffix(".json"), json.dumps(asdict(shape)).encode())
         return table
 
@@ -101,12 +107,12 @@ class VectorTable:
             raise ArtifactError(
                 "the vectors were written for other data", where=str(path), mend=mend
             )
-        for number, (_, rows) in enumerate(shape.shards()):
-            file = _shard(path, shape, number)
+        for file, right in _sizes(path, shape):
             size = file.stat().st_size if file.exists() else 0
-            if size != rows * shape.row_bytes:
+            # of nothing numpy maps a byte
+            if right and size != right:
                 raise ArtifactError(
-                    f"the vectors are cut short: {size:,} of {rows * shape.row_bytes:,} bytes",
+                    f"the vectors are cut short: {size:,} of {right:,} bytes",
                     where=str(file),
                     mend=mend,
                 )
@@ -197,10 +203,32 @@ class VectorTable:
             yield int(number), rows[places] - number * self.shape.shard_rows, places
 
 
+def _reserve(file: Path, size: int) -> None:
+    """Take the room on the disk now: a map that cannot grow kills the process without a word."""
+    if not size or not hasattr(os, "posix_fallocate"):
+        return
+    with file.open("rb+") as stream:
+        try:
+            os.posix_fallocate(stream.fileno(), 0, size)
+        except OSError as error:
+            # a disk that cannot reserve fails later, as it did without
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+                raise
+
+
+def _sizes(path: Path, shape: Shape) -> Iterator[tuple[Path, int]]:
+    """The files of a table, and how many bytes each has."""
+    for number, (_, rows) in enumerate(shape.shards()):
+        yield _shard(path, shape, number), rows * shape.row_bytes
+    if shape.storage == "int8":
+        yield path.with_suffix(".scales"), shape.n * np.dtype(np.float32).itemsize
+    yield path.with_suffix(".present"), shape.n
+
+
 def _read_shape(path: Path) -> Shape | None:
     try:
-        return Shape(**json.loads(path.with_suffix(".json").read_bytes()))
-    except (OSError, ValueError, TypeError):
+        return TypeAdapter(Shape).validate_json(path.with_suffix(".json").read_bytes(), strict=True)
+    except (OSError, ValidationError):
         return None
 
 

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from hnlmrec.artifacts import write_atomically
+from hnlmrec.disk import write_atomically
 
 State = dict[str, Tensor]
 
@@ -37,21 +37,34 @@ def read_checkpoint(
 ) -> tuple[State, dict[str, Any]] | None:
     """Restore model and optimiser in place; give the best parameters and the facts.
 
-    None when there is no checkpoint, or none that can be read: then training starts afresh.
+    None when there is no checkpoint, or none that can be read: then training starts afresh, and
+    model and optimiser are as they were.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            facts = json.loads(file.metadata()["facts"])
+            facts = dict(json.loads(file.metadata()["facts"]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError):
+        states: dict[int, State] = {}
+        for name, value in _below("optimizer.", tensors).items():
+            number, field = name.split(".", 1)
+            states.setdefault(int(number), {})[field] = value
+    except (OSError, SafetensorError, LookupError, TypeError, ValueError):
         return None
-    model.load_state_dict(_below("model.", tensors))
-    states: dict[int, State] = {}
-    for name, value in _below("optimizer.", tensors).items():
-        number, field = name.split(".", 1)
-        states.setdefault(int(number), {})[field] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+    parameters = _below("model.", tensors)
+    if _shapes(parameters) != _shapes(model.state_dict()):
+        return None
+    before = optimizer.state_dict()
+    try:
+        optimizer.load_state_dict({**before, "state": states})
+    except (LookupError, TypeError, ValueError):
+        optimizer.load_state_dict(before)
+        return None
+    model.load_state_dict(parameters)
     return _below("best.", tensors), facts
+
+
+def _shapes(state: State) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in state.items()}
 
 
 def _below(prefix: str, tensors: State) -> State:

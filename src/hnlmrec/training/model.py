@@ -9,7 +9,8 @@ from typing import Self
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from hnlmrec.artifacts import reading, write_atomically
+from hnlmrec.artifacts import reading
+from hnlmrec.disk import write_atomically
 from hnlmrec.negatives.protocol import EmbeddingView
 
 FILE = "model.safetensors"
@@ -43,5 +44,5 @@ class TrainedModel:
         """Read what `save` wrote."""
         with reading("the trained model", folder / FILE, "hnlmrec train"):
             tensors = load_file(folder / FILE)
-        view = EmbeddingView(tensors.pop("users"), tensors.pop("items"))
+            view = EmbeddingView(tensors.pop("users"), tensors.pop("items"))
         return cls(view, {name.removeprefix("state."): value for name, value in tensors.items()})

@@ -10,13 +10,11 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel
-from torch import Tensor
 
-from hnlmrec.artifacts import write_atomically
 from hnlmrec.config import BackboneConfig, ModelConfig, TrainingConfig
 from hnlmrec.data.interactions import Interactions
 from hnlmrec.device import pick_device
-from hnlmrec.errors import HnlmrecError
+from hnlmrec.disk import write_atomically
 from hnlmrec.evaluation.evaluate import recall_at
 from hnlmrec.negatives.protocol import EmbeddingView
 from hnlmrec.training.artefacts import LanguageArtefacts
@@ -25,6 +23,7 @@ from hnlmrec.training.collapse import MEASURES, geometry_lines, hard_negative_ge
 from hnlmrec.training.learner import Learner, build_learner, epoch_batches
 from hnlmrec.training.model import TrainedModel
 from hnlmrec.training.optimizer import build_optimizer
+from hnlmrec.training.watch import Watch, check_epoch, check_parameters
 from hnlmrec.training.whole_epoch import has_whole_epochs, whole_epoch
 
 Progress = Callable[[str, int, int], None]
@@ -84,9 +83,16 @@ def train(
     language
         Synthesised negatives and item vectors, for a model that uses them.
     folder
-        Receives ``model.safetensors`` and ``report.json``.
+        Receives ``model.safetensors`` and ``report.json``, and the checkpoint, which the run
+        folder removes when the stage is whole.
     progress
         Called with a text, the epochs done and the epochs at most.
+
+    Raises
+    ------
+    HnlmrecError
+        When the loss or a parameter is not finite, or the loss grows beyond return; the last
+        checkpoint, which is of finite parameters, stays in ``folder``.
     """
     device = pick_device(config.training.device, sparse=True)
     learner = build_learner(config, interactions, seed, language, device)
@@ -102,7 +108,9 @@ def train(
         start = time.perf_counter()
         row = run_epoch(learner, optimizer, interactions, seed, epoch, device)
         facts["seconds"] += time.perf_counter() - start
+        check_epoch(learner, row, facts["history"][0] if facts["history"] else row)
         if epoch % limits.evaluate_every == 0 or epoch == limits.epochs:
+            check_parameters(learner, epoch)
             with torch.no_grad():
                 recall = recall_at(learner.view(), interactions, "valid", _STOPPING_K)
             row |= {"valid_recall": recall, **hard_negative_geometry(learner, interactions, seed)}
@@ -121,7 +129,6 @@ def train(
         TrainedModel(learner.view().detach(), best).save(folder)
     report = _report(facts, interactions)
     write_atomically(folder / "report.json", report.model_dump_json(indent=1).encode())
-    (folder / CHECKPOINT).unlink(missing_ok=True)
     return report
 
 
@@ -135,16 +142,20 @@ def pretrain(
 ) -> EmbeddingView:
     """Train the CF model that supervises synthesis: uniform negatives, a fixed number of epochs.
 
-    Neither validation nor test is read, so nothing of them can reach the language model.
+    Neither validation nor test is read, so nothing of them can reach the language model. What goes
+    wrong stops it as it stops `train`.
     """
     device = pick_device(training.device, sparse=True)
     config = ModelConfig(backbone=backbone, training=training)
     learner = build_learner(config, interactions, seed, None, device)
     optimizer = build_optimizer(learner)
+    history: list[dict[str, float]] = []
     for epoch in range(1, epochs + 1):
-        run_epoch(learner, optimizer, interactions, seed, epoch, device)
+        history.append(run_epoch(learner, optimizer, interactions, seed, epoch, device))
+        check_epoch(learner, history[-1], history[0])
         if progress:
             progress("pretraining the CF model", epoch, epochs)
+    check_parameters(learner, epochs)
     with torch.no_grad():
         return learner.view().detach()
 
@@ -178,31 +189,23 @@ def run_epoch(
     Raises
     ------
     HnlmrecError
-        When the loss is not finite.
+        When the loss is not finite; it names the batch and the parameters.
     """
     order = torch.Generator().manual_seed(_epoch_seed(seed, epoch))
     negatives = torch.Generator(device).manual_seed(_epoch_seed(seed, epoch) + 1)
     if has_whole_epochs(learner, optimizer):
-        row = whole_epoch(learner, optimizer, interactions, order, negatives)
+        row = whole_epoch(learner, optimizer, interactions, order, negatives, epoch)
     else:
-        totals: dict[str, Tensor] = {}
+        watch = Watch(learner, epoch, device)
         batch_size = learner.config.training.batch_size
         for batch in epoch_batches(interactions, batch_size, order, device, epoch):
-            parts = learner.step(batch, negatives)
+            watch.add(learner.step(batch, negatives))
             optimizer.step()
-            for name, value in parts.items():
-                totals[name] = totals.get(name, torch.zeros((), device=device)) + value
         n_batches = math.ceil(interactions.train.nnz / batch_size)
         row = {
-            name: value.item() if name == "missing" else value.item() / n_batches
-            for name, value in totals.items()
+            name: total if name == "missing" else total / n_batches
+            for name, total in watch.totals().items()
         }
-    if not all(map(math.isfinite, row.values())):
-        raise HnlmrecError(
-            f"the loss is not finite in epoch {epoch} ({row})",
-            where="training",
-            mend="lower training.lr",
-        )
     return {"epoch": epoch, **row}
 
 

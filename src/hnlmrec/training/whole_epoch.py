@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -12,6 +14,9 @@ from hnlmrec.kernels import bpr_steps, bpr_triples
 from hnlmrec.negatives import Uniform
 from hnlmrec.training.learner import Learner, epoch_pairs
 from hnlmrec.training.optimizer import LazyAdam, RowwiseAdagrad, is_plain_mf
+from hnlmrec.training.watch import not_finite
+
+Losses = npt.NDArray[np.float64]
 
 # between two chances to stop the program
 _STEPS, _PAIRS = 256, 1 << 16
@@ -28,6 +33,7 @@ def whole_epoch(
     interactions: Interactions,
     order: torch.Generator,
     negatives: torch.Generator,
+    epoch: int,
 ) -> dict[str, float]:
     """Do the steps of an epoch; see `Learner.step`.
 
@@ -39,11 +45,18 @@ def whole_epoch(
         What it trains on.
     order, negatives
         Sources of the order of pairs and of the negatives.
+    epoch
+        Its number.
 
     Returns
     -------
     dict[str, float]
         The mean over steps of each part of the loss.
+
+    Raises
+    ------
+    HnlmrecError
+        When the loss is not finite; it names the batch (with Adagrad, a range of pairs).
     """
     users, items, _ = epoch_pairs(interactions, order)
     if isinstance(optimizer, RowwiseAdagrad):
@@ -52,9 +65,11 @@ def whole_epoch(
         batch_size = learner.config.training.batch_size
         together, n_steps = _STEPS * batch_size, math.ceil(len(users) / batch_size)
     ranking = l2 = 0.0
-    for some_users, some_items in zip(users.split(together), items.split(together), strict=True):
-        parts = _some_steps(learner, optimizer, some_users, some_items, negatives)
-        ranking, l2 = ranking + parts[0], l2 + parts[1]
+    chunks = zip(users.split(together), items.split(together), strict=True)
+    for start, (some_users, some_items) in zip(range(0, len(users), together), chunks, strict=True):
+        of_ranking, of_l2 = _some_steps(learner, optimizer, some_users, some_items, negatives)
+        _check(learner, of_ranking, of_l2, epoch, start, len(some_users))
+        ranking, l2 = ranking + float(of_ranking.sum()), l2 + float(of_l2.sum())
     return {"ranking": ranking / n_steps, "l2": l2 / n_steps}
 
 
@@ -64,17 +79,18 @@ def _some_steps(
     users: Tensor,
     items: Tensor,
     generator: torch.Generator,
-) -> tuple[float, float]:
-    """Steps on these pairs in one call: BPR and L2, each summed over them."""
+) -> tuple[Losses, Losses]:
+    """Steps on these pairs in one call: BPR and L2 of each step, or of triples all together."""
     training, sampler, parameter = learner.config.training, learner.sampler, learner.backbone.table
     assert isinstance(sampler, Uniform)
     pool, table, state = sampler.pool, parameter.detach(), optimizer.state[parameter]
     if isinstance(optimizer, RowwiseAdagrad):
         drawn = pool.sample(users, sampler.n, generator)
-        return bpr_triples(
+        sums = bpr_triples(
             users, items, drawn, training.l2, table, state["sum"], pool.n_items, training.lr,
             optimizer.EPSILON,
         )  # fmt: skip
+        return np.array(sums[:1]), np.array(sums[1:])
     assert isinstance(optimizer, LazyAdam)
     n_steps = math.ceil(len(users) / training.batch_size)
     return bpr_steps(
@@ -82,3 +98,17 @@ def _some_steps(
         pool.free_before, pool.n_items, training.l2, table, state["exp_avg"], state["exp_avg_sq"],
         optimizer.next_rates(n_steps), optimizer.BETAS, optimizer.EPSILON,
     )  # fmt: skip
+
+
+def _check(
+    learner: Learner, ranking: Losses, l2: Losses, epoch: int, start: int, n_pairs: int
+) -> None:
+    """Look at the losses of steps that began with pair ``start`` of the epoch's order."""
+    bad = np.flatnonzero(~np.isfinite(ranking + l2))
+    if len(bad) == 0:
+        return
+    where = f"pairs {start + 1} to {start + n_pairs}"
+    if len(ranking) == math.ceil(n_pairs / learner.config.training.batch_size):
+        where = f"batch {start // learner.config.training.batch_size + bad[0] + 1}"
+    parts = {"ranking": ranking[bad[0]], "l2": l2[bad[0]]}
+    raise not_finite(learner, f"epoch {epoch}, {where}", parts)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hnlmrec.config import DataConfig
 from hnlmrec.data.readers.columns import column_names
-from hnlmrec.data.readers.files import find_file, read_json_lines
+from hnlmrec.data.readers.files import find_file
+from hnlmrec.data.readers.json_lines import read_json_lines
 from hnlmrec.data.readers.protocol import RawData
+from hnlmrec.data.readers.rejected import Place, Rejected
 from hnlmrec.data.readers.reviews import number, read_reviews, review_texts
-from hnlmrec.data.readers.texts import collect_items
+from hnlmrec.data.readers.texts import Record, collect_items
 
 _ENDINGS = (".json", ".json.gz", ".jsonl", ".jsonl.gz")
 
@@ -36,7 +38,7 @@ class _Edition:
     names: Mapping[str, str]
     texts: tuple[str, ...]
     per_second: int
-    item: Callable[[dict[str, Any]], dict[str, Any]]
+    item: Callable[[Record], Record]
 
 
 def read(config: DataConfig, folder: Path) -> RawData:
@@ -51,39 +53,42 @@ def read(config: DataConfig, folder: Path) -> RawData:
     edition = _edition_of(path)
     names = column_names(edition.names, config)
 
-    def seconds(record: Mapping[str, Any], key: str, place: str) -> int | None:
+    def seconds(record: Mapping[str, Any], key: str, place: Place) -> int | None:
         time = number(record, key, place)
         return None if time is None else int(time // edition.per_second)
 
-    interactions, clock = read_reviews(path, names, seconds)
+    rejected = Rejected(strict=config.strict)
+    interactions, clock, lines = read_reviews(path, names, seconds, rejected)
     patterns = tuple(f"meta_*{ending}" for ending in _ENDINGS)
-    metadata = _metadata(find_file(folder, config.items, patterns, "items"), edition)
-    items, notes = collect_items(metadata, names["item"], set(interactions["item_id"]))
+    items_path = find_file(folder, config.items, patterns, "items")
+    items, notes = collect_items(
+        read_json_lines(items_path, rejected, loose=True),
+        names["item"],
+        rejected,
+        wanted=set(interactions["item_id"].unique()),
+        named=edition.item,
+    )
     return RawData(
         interactions=interactions,
         items=items,
         clock=clock,
-        reviews=review_texts(path, edition.texts),
+        rejected=rejected,
+        reviews=review_texts(path, edition.texts, lines),
         notes=tuple(notes),
     )
 
 
 def _edition_of(path: Path) -> _Edition:
-    _, first = next(read_json_lines(path), ("", {}))
+    first = next((record for _, record in read_json_lines(path, Rejected())), {})
     return _2023 if "parent_asin" in first else _2018
 
 
-def _metadata(path: Path, edition: _Edition) -> Iterator[tuple[str, dict[str, Any]]]:
-    for place, record in read_json_lines(path, loose=True):
-        yield place, edition.item(record)
-
-
-def _item_of_2018(record: dict[str, Any]) -> dict[str, Any]:
+def _item_of_2018(record: Record) -> Record:
     # 2018 renamed categories to category
     return {"categories": record.get("category"), **record}
 
 
-def _item_of_2023(record: dict[str, Any]) -> dict[str, Any]:
+def _item_of_2023(record: Record) -> Record:
     details = record.get("details")
     named = details.get("Brand") if isinstance(details, dict) else None
     return {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
 import polars as pl
 
 from hnlmrec.config import DataConfig
+from hnlmrec.data.readers.rejected import Rejected
 
 Clock = Literal["seconds", "position", "none"]
 # texts of reviews, plain, of rows of the interactions: distinct and ascending
@@ -17,10 +18,11 @@ ReviewTexts = Callable[[pl.Series], pl.Series]
 
 INTERACTION_SCHEMA = pl.Schema(
     {
-        "user_id": pl.String,
-        "item_id": pl.String,
-        "rating": pl.Float64,
-        "timestamp": pl.Int64,
+        # a number each; memory holds every id once
+        "user_id": pl.Categorical(),
+        "item_id": pl.Categorical(),
+        "rating": pl.Float64(),
+        "timestamp": pl.Int64(),
     }
 )
 
@@ -43,6 +45,8 @@ class RawData:
     reviews
         Gives the plain texts of the reviews of some interactions, by row; None when the files have
         none. They are read when they are asked for: most rows, and most bytes, are filtered away.
+    rejected
+        The rows that cannot be used.
     notes
         What the user should know of the reading, as sentences without a full stop.
     """
@@ -50,6 +54,7 @@ class RawData:
     interactions: pl.DataFrame
     items: pl.DataFrame
     clock: Clock
+    rejected: Rejected = field(default_factory=Rejected)
     reviews: ReviewTexts | None = None
     notes: tuple[str, ...] = ()
 
@@ -60,7 +65,8 @@ class Reader(Protocol):
     Raises
     ------
     DataError
-        When a file is missing, damaged or not of this format.
+        When a file is missing, damaged or not of this format, when more than a share of its rows
+        cannot be used, or, with ``config.strict``, when any cannot.
     """
 
     def __call__(self, config: DataConfig, folder: Path) -> RawData:

@@ -8,8 +8,10 @@ import polars as pl
 
 from hnlmrec.config import DataConfig
 from hnlmrec.data.readers.columns import column_names, typed_interactions
-from hnlmrec.data.readers.files import find_file, find_optional_file, read_table
+from hnlmrec.data.readers.files import find_file, find_optional_file
 from hnlmrec.data.readers.protocol import RawData
+from hnlmrec.data.readers.rejected import Rejected
+from hnlmrec.data.readers.tables import Table, open_table
 from hnlmrec.data.readers.texts import collect_items, no_items, table_records
 
 _NAMES = {"user": "user_id", "item": "item_id", "rating": "rating", "timestamp": "timestamp"}
@@ -27,20 +29,30 @@ def read(config: DataConfig, folder: Path) -> RawData:
     """
     names = column_names(_NAMES, config)
     path = find_file(folder, config.interactions, ("*.inter",), "interactions")
-    interactions, clock = typed_interactions(_read_atomic(path), names, config, path)
+    rejected = Rejected(strict=config.strict)
+    interactions, clock = typed_interactions(_open_atomic(path, rejected), names, config, rejected)
 
     items_path = find_optional_file(folder, config.items, ("*.item",), "items")
     if items_path is None:
         items, notes = no_items(), ["there is no .item file, so no item has a text"]
     else:
-        records = table_records(_with_text_fields(_read_atomic(items_path)), items_path)
-        items, notes = collect_items(records, names["item"])
-    return RawData(interactions=interactions, items=items, clock=clock, notes=tuple(notes))
+        table = _open_atomic(items_path, rejected)
+        records = table_records(table, names["item"], _with_text_fields)
+        items, notes = collect_items(records, names["item"], rejected)
+    return RawData(
+        interactions=interactions,
+        items=items,
+        clock=clock,
+        rejected=rejected,
+        notes=tuple(notes),
+    )
 
 
-def _read_atomic(path: Path) -> pl.DataFrame:
-    frame = read_table(path, separator="\t", quote=None)
-    return frame.rename({name: name.partition(":")[0] for name in frame.columns})
+def _open_atomic(path: Path, rejected: Rejected) -> Table:
+    def without_type(name: str) -> str:
+        return name.partition(":")[0]
+
+    return open_table(path, rejected, separator="\t", quote=None, rename=without_type)
 
 
 def _with_text_fields(frame: pl.DataFrame) -> pl.DataFrame:

@@ -13,20 +13,21 @@ from typing import Any
 
 import polars as pl
 
-from hnlmrec.data.readers.files import pick_json_lines, read_json_lines
+from hnlmrec.data.readers.json_lines import pick_json_lines, read_json_lines
 from hnlmrec.data.readers.protocol import INTERACTION_SCHEMA, Clock, ReviewTexts
-from hnlmrec.data.readers.texts import plain_text, record_id
-from hnlmrec.errors import DataError
+from hnlmrec.data.readers.rejected import Place, Rejected, RowError
+from hnlmrec.data.readers.texts import encodable, plain_text, record_id
 
 # of a record, a key and a place (for errors): seconds since 1970 (UTC), or None where it is absent
-Seconds = Callable[[Mapping[str, Any], str, str], int | None]
+Seconds = Callable[[Mapping[str, Any], str, Place], int | None]
 
 _CHUNK = 50_000
+_SHOWN = 60  # characters of a value in an error
 
 
 def read_reviews(
-    path: Path, names: Mapping[str, str], seconds: Seconds
-) -> tuple[pl.DataFrame, Clock]:
+    path: Path, names: Mapping[str, str], seconds: Seconds, rejected: Rejected
+) -> tuple[pl.DataFrame, Clock, pl.Series]:
     """Make interactions of the reviews in a plain or gzip file.
 
     Parameters
@@ -37,38 +38,48 @@ def read_reviews(
         Field (user, item, rating, timestamp) to key; the last two may be absent.
     seconds
         Reads the time.
+    rejected
+        Receives the lines that are no JSON object, lack an id, or whose number or date is not one.
 
-    Raises
-    ------
-    DataError
-        When a line is no JSON object, lacks an id, or a number or date is not one.
+    Returns
+    -------
+    interactions, clock
+        As in `RawData`.
+    lines
+        Number of the line of each interaction, for `review_texts`.
     """
+    schema = pl.Schema({**INTERACTION_SCHEMA, "line": pl.UInt32()})
 
-    def rows() -> Iterator[tuple[str, str, float | None, int | None]]:
-        for place, record in read_json_lines(path):
-            yield (
-                record_id(record, names["user"], place),
-                record_id(record, names["item"], place),
-                number(record, names["rating"], place),
-                seconds(record, names["timestamp"], place),
-            )
+    def rows() -> Iterator[tuple[str, str, float | None, int | None, int]]:
+        for place, record in read_json_lines(path, rejected):
+            try:
+                yield (
+                    record_id(record, names["user"], place),
+                    record_id(record, names["item"], place),
+                    number(record, names["rating"], place),
+                    seconds(record, names["timestamp"], place),
+                    place.number,
+                )
+            except RowError as bad:
+                rejected.add(bad, record)
 
     reading = rows()
-    chunks = [INTERACTION_SCHEMA.to_frame()]
+    chunks = [schema.to_frame()]
     while chunk := list(islice(reading, _CHUNK)):
-        columns = dict(zip(INTERACTION_SCHEMA, zip(*chunk, strict=True), strict=True))
-        chunks.append(pl.DataFrame(columns, schema=INTERACTION_SCHEMA))
+        columns = dict(zip(schema, zip(*chunk, strict=True), strict=True))
+        chunks.append(pl.DataFrame(columns, schema=schema))
     frame = pl.concat(chunks)
-    return frame, "seconds" if frame["timestamp"].count() else "none"
+    clock: Clock = "seconds" if frame["timestamp"].count() else "none"
+    return frame.drop("line"), clock, frame["line"]
 
 
-def review_texts(path: Path, keys: tuple[str, ...]) -> ReviewTexts:
+def review_texts(path: Path, keys: tuple[str, ...], lines: pl.Series) -> ReviewTexts:
     """Read, when asked, what stands under some keys of the file that `read_reviews` read."""
 
     def texts(rows: pl.Series) -> pl.Series:
         joined = [
-            " ".join(str(record.get(key) or "") for key in keys)
-            for record in pick_json_lines(path, rows)
+            encodable(" ".join(str(record.get(key) or "") for key in keys))
+            for record in pick_json_lines(path, lines.gather(rows))
         ]
         frame = pl.DataFrame({"review": joined}, schema={"review": pl.String})
         return frame.select(plain_text("review")).to_series()
@@ -76,12 +87,13 @@ def review_texts(path: Path, keys: tuple[str, ...]) -> ReviewTexts:
     return texts
 
 
-def number(record: Mapping[str, Any], key: str, place: str) -> float | None:
-    """Take a number from a record; None when it is absent, a DataError when it is not one."""
+def number(record: Mapping[str, Any], key: str, place: Place) -> float | None:
+    """Take a number from a record; None when it is absent, a RowError when it is not one."""
     value = record.get(key)
     if value is None:
         return None
     # beyond 2**53 a float no longer tells integers apart; NaN fails the comparison too
-    if not isinstance(value, int | float) or not abs(value) < 2**53:
-        raise DataError(f"{value!r} is not a number", where=f"{place}, column {key}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 2**53:
+        what = f"{repr(value)[:_SHOWN]} is not a number"
+        raise RowError(f"{key} is not a number", place, what=what, column=key)
     return float(value)

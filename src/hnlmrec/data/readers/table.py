@@ -6,8 +6,10 @@ from pathlib import Path
 
 from hnlmrec.config import DataConfig
 from hnlmrec.data.readers.columns import column_names, typed_interactions
-from hnlmrec.data.readers.files import find_file, find_optional_file, read_table
+from hnlmrec.data.readers.files import find_file, find_optional_file
 from hnlmrec.data.readers.protocol import RawData
+from hnlmrec.data.readers.rejected import Rejected
+from hnlmrec.data.readers.tables import open_table
 from hnlmrec.data.readers.texts import collect_items, no_items, read_records
 
 _TABLES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
@@ -31,12 +33,20 @@ def read(config: DataConfig, folder: Path) -> RawData:
     names = column_names(_NAMES, config)
     patterns = tuple(f"interactions{ending}" for ending in _TABLES)
     path = find_file(folder, config.interactions, patterns, "interactions")
-    interactions, clock = typed_interactions(read_table(path), names, config, path)
+    rejected = Rejected(strict=config.strict)
+    interactions, clock = typed_interactions(open_table(path, rejected), names, config, rejected)
 
     patterns = tuple(f"items{ending}" for ending in (".jsonl", ".jsonl.gz", *_TABLES))
     items_path = find_optional_file(folder, config.items, patterns, "items")
     if items_path is None:
         items, notes = no_items(), ["there is no file of items, so no item has a text"]
     else:
-        items, notes = collect_items(read_records(items_path), names["item"])
-    return RawData(interactions=interactions, items=items, clock=clock, notes=tuple(notes))
+        records = read_records(items_path, names["item"], rejected)
+        items, notes = collect_items(records, names["item"], rejected)
+    return RawData(
+        interactions=interactions,
+        items=items,
+        clock=clock,
+        rejected=rejected,
+        notes=tuple(notes),
+    )

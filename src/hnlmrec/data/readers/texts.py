@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from hnlmrec.data.interactions import TEXT_FIELDS
-from hnlmrec.data.readers.files import missing_column, places, read_json_lines, read_table
-from hnlmrec.errors import DataError
+from hnlmrec.data.readers.files import MAP_COLUMN, shown_columns
+from hnlmrec.data.readers.json_lines import read_json_lines
+from hnlmrec.data.readers.rejected import Place, Rejected, RowError
+from hnlmrec.data.readers.tables import Table, open_table
 
-Records = Iterable[tuple[str, Mapping[str, Any]]]
+Record = Mapping[str, Any]
+Records = Iterable[tuple[Place, Record]]
 
 _MARKUP = r"(?is)<(?:script|style)\b.*?</(?:script|style)>|</?[a-z!][^>]*>"
 
@@ -24,19 +27,28 @@ def no_items() -> pl.DataFrame:
 
 
 def collect_items(
-    records: Records, id_name: str, wanted: Container[str] | None = None
+    records: Records,
+    id_name: str,
+    rejected: Rejected,
+    *,
+    wanted: Container[str] | None = None,
+    named: Callable[[Record], Record] = lambda record: record,
 ) -> tuple[pl.DataFrame, list[str]]:
     """Gather item texts; of several records of an item the first counts, which is noted.
 
     Parameters
     ----------
     records
-        Place (for errors) and mapping of each item; keys ``id_name`` and `TEXT_FIELDS`, whose
-        values are strings or lists, nested or not, of strings.
+        Place (for errors) and mapping of each item.
     id_name
         The key that holds the item's id.
+    rejected
+        Receives the records without an id.
     wanted
         The ids to keep; None keeps all.
+    named
+        Gives a record the keys `TEXT_FIELDS`, whose values are strings or lists, nested or not,
+        of strings.
 
     Returns
     -------
@@ -49,29 +61,44 @@ def collect_items(
     seen: set[str] = set()
     repeated = 0
     for place, record in records:
-        item = record_id(record, id_name, place)
-        if wanted is not None and item not in wanted:
+        try:
+            item = record_id(record, id_name, place)
+            if wanted is not None and item not in wanted:
+                continue
+            if item in seen:
+                repeated += 1
+                continue
+            texts = _texts(named(record))
+        except RowError as bad:
+            rejected.add(bad, record)
             continue
-        if item in seen:
-            repeated += 1
+        except RecursionError:
+            rejected.add(RowError("nested too deeply", place), "")
             continue
         seen.add(item)
         columns["item_id"].append(item)
-        for field in TEXT_FIELDS:
-            separator = ", " if field == "categories" else " "
-            columns[field].append(separator.join(dict.fromkeys(_strings(record.get(field)))))
+        for field, text in zip(TEXT_FIELDS, texts, strict=True):
+            columns[field].append(text)
     items = pl.DataFrame(columns, schema=no_items().schema)
     notes = [f"records that repeat an item and were left out: {repeated:,}"] if repeated else []
     return items.with_columns(plain_text(field) for field in TEXT_FIELDS), notes
 
 
-def record_id(record: Mapping[str, Any], key: str, place: str) -> str:
-    """Take an id from a record; a DataError when it is absent or empty."""
-    if key not in record:
-        raise missing_column(key, list(record), place)
-    if record[key] is None or record[key] == "":
-        raise DataError(f"the {key} is empty", where=place, mend="fill it in or remove the line")
-    return str(record[key])
+def record_id(record: Record, key: str, place: Place) -> str:
+    """Take an id from a record; a RowError when there is none."""
+    value = record.get(key)
+    if value is not None and value != "":
+        return encodable(str(value))
+    if key in record:
+        what, mend = f"the {key} is empty", "fill it in or remove the line"
+    else:
+        what, mend = f"there is no column {key!r}; found: {shown_columns(list(record))}", MAP_COLUMN
+    raise RowError(f"{key} is empty", place, what=what, mend=mend)
+
+
+def encodable(text: str) -> str:
+    """Replace halves of surrogate pairs, which JSON can write and no file can hold."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def plain_text(column: str) -> pl.Expr:
@@ -84,24 +111,44 @@ def plain_text(column: str) -> pl.Expr:
     )
 
 
-def read_records(path: Path) -> Records:
+def read_records(path: Path, id_name: str, rejected: Rejected) -> Records:
     """Yield the records of a JSON-lines, CSV, TSV or Parquet file, with their places."""
     if ".jsonl" in path.suffixes or ".json" in path.suffixes:
-        return read_json_lines(path)
-    return table_records(read_table(path), path)
+        return read_json_lines(path, rejected)
+    return table_records(open_table(path, rejected), id_name)
 
 
-def table_records(frame: pl.DataFrame, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the rows of a table that `read_table` gave, with their places, without blank lines."""
-    for place, record in zip(places(path, frame), frame.iter_rows(named=True), strict=True):
-        if any(value is not None for value in record.values()):
-            yield place, record
+def table_records(
+    table: Table,
+    id_name: str,
+    named: Callable[[pl.DataFrame], pl.DataFrame] = lambda frame: frame,
+) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """Yield the rows of a table with their places, without blank lines.
+
+    ``named`` gives its columns the names that `collect_items` reads.
+    """
+    table.require(id_name)
+    for piece in table.pieces(None):
+        for row, record in enumerate(named(piece.frame).iter_rows(named=True)):
+            if any(value is not None for value in record.values()):
+                yield piece.place(row), record
+
+
+def _texts(record: Record) -> list[str]:
+    """The text of each of `TEXT_FIELDS`."""
+    texts = []
+    for field in TEXT_FIELDS:
+        separator = ", " if field == "categories" else " "
+        texts.append(encodable(separator.join(dict.fromkeys(_strings(record.get(field))))))
+    return texts
 
 
 def _strings(value: object) -> Iterator[str]:
     """Yield the strings in a value that may be a list of lists."""
-    if isinstance(value, list):
-        for part in value:
-            yield from _strings(part)
-    elif value is not None and value != "":
-        yield str(value)
+    rest = [value]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, list):
+            rest += reversed(value)
+        elif value is not None and value != "":
+            yield str(value)

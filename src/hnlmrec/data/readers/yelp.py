@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -11,17 +10,19 @@ from typing import Any
 
 from hnlmrec.config import DataConfig
 from hnlmrec.data.readers.columns import column_names
-from hnlmrec.data.readers.files import find_file, read_json_lines
+from hnlmrec.data.readers.files import find_file
+from hnlmrec.data.readers.json_lines import literal, read_json_lines
 from hnlmrec.data.readers.protocol import RawData
+from hnlmrec.data.readers.rejected import Place, Rejected, RowError
 from hnlmrec.data.readers.reviews import read_reviews, review_texts
-from hnlmrec.data.readers.texts import collect_items
-from hnlmrec.errors import DataError
+from hnlmrec.data.readers.texts import Record, collect_items
 
 _NAMES = {"user": "user_id", "item": "business_id", "rating": "stars", "timestamp": "date"}
 _STARTS = ("yelp_academic_dataset_", "")
 _ENDINGS = (".json", ".json.gz")
 # where a word begins in a name such as OutdoorSeating
 _NEXT_WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_SHOWN = 60  # characters of a value in an error
 
 
 def read(config: DataConfig, folder: Path) -> RawData:
@@ -32,14 +33,21 @@ def read(config: DataConfig, folder: Path) -> RawData:
     """
     names = column_names(_NAMES, config)
     path = find_file(folder, config.interactions, _files("review"), "interactions")
-    interactions, clock = read_reviews(path, names, _seconds)
-    businesses = _businesses(find_file(folder, config.items, _files("business"), "items"))
-    items, notes = collect_items(businesses, names["item"], set(interactions["item_id"]))
+    rejected = Rejected(strict=config.strict)
+    interactions, clock, lines = read_reviews(path, names, _seconds, rejected)
+    items, notes = collect_items(
+        read_json_lines(find_file(folder, config.items, _files("business"), "items"), rejected),
+        names["item"],
+        rejected,
+        wanted=set(interactions["item_id"].unique()),
+        named=_described,
+    )
     return RawData(
         interactions=interactions,
         items=items,
         clock=clock,
-        reviews=review_texts(path, ("text",)),
+        rejected=rejected,
+        reviews=review_texts(path, ("text",), lines),
         notes=tuple(notes),
     )
 
@@ -48,27 +56,28 @@ def _files(kind: str) -> tuple[str, ...]:
     return tuple(f"{start}{kind}{ending}" for start in _STARTS for ending in _ENDINGS)
 
 
-def _seconds(record: Mapping[str, Any], key: str, place: str) -> int | None:
+def _seconds(record: Mapping[str, Any], key: str, place: Place) -> int | None:
     written = record.get(key)
     if written is None:
         return None
     try:
         moment = datetime.fromisoformat(written)
     except (TypeError, ValueError):
-        raise DataError(
-            f"{written!r} is not a date",
-            where=f"{place}, column {key}",
+        raise RowError(
+            f"{key} is not a date",
+            place,
+            what=f"{repr(written)[:_SHOWN]} is not a date",
+            column=key,
             mend="write it as 2016-03-09 17:05:00, or leave it out",
         ) from None
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
-def _businesses(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for place, record in read_json_lines(path):
-        where = ", ".join(str(record[key]) for key in ("city", "state") if record.get(key))
-        facts = [where, *_attributes(record.get("attributes"))]
-        description = "; ".join(fact for fact in facts if fact)
-        yield place, {**record, "title": record.get("name"), "description": description}
+def _described(business: Record) -> Record:
+    where = ", ".join(str(business[key]) for key in ("city", "state") if business.get(key))
+    facts = [where, *_attributes(business.get("attributes"))]
+    description = "; ".join(fact for fact in facts if fact)
+    return {**business, "title": business.get("name"), "description": description}
 
 
 def _attributes(attributes: object) -> Iterator[str]:
@@ -89,7 +98,6 @@ def _value(written: object) -> object:
     if not isinstance(written, str):
         return written
     try:
-        value: object = ast.literal_eval(written)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return literal(written)
+    except ValueError:
         return written
-    return value
