@@ -58,6 +58,24 @@ def test_the_hash_is_hmac_sha256() -> None:
     assert hashed(ids, b"another secret, of 30 letters!").to_list() != expected
 
 
+@pytest.mark.parametrize("hide", [True, False])
+def test_rows_that_were_left_out_are_quoted_only_where_ids_may_be_seen(
+    hide: bool, named_data: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    with (named_data / "interactions.csv").open("a") as file:
+        file.write("person7@example.org,\n")
+    config = small_config(named_data, tiny_model, tmp_path / "run", **(ON if hide else {}))
+    out = _prepare(config)
+    assert "item_id is empty: 1" in out
+    (row,) = map(json.loads, (config.run / "prepare/rejected.jsonl").read_text().splitlines())
+    assert row["reason"] == "item_id is empty"
+    assert row["line"] > 1
+    assert ("raw" in row) == (not hide)
+    files = [path.read_bytes() for path in config.run.rglob("*") if path.is_file()]
+    assert any(b"person7@" in content for content in files) == (not hide)
+    assert ("person7@" in out) is False
+
+
 def test_no_id_is_written_or_said_and_all_else_is_the_same(
     named_data: Path, tiny_model: Path, tmp_path: Path
 ) -> None:

@@ -385,11 +385,9 @@ class Trials:
 
 def _stage_of(place: str) -> str:
     parts = [part.removesuffix(".partial").removesuffix(".old") for part in place.split("/")]
-    if len(parts) == 1 and (parts[0].startswith(".") or "." in parts[0]):
+    if len(parts) == 1 and ("." in parts[0] or parts[0] == "encode"):
         return "the run folder"
-    if parts[0] in ("encode",):
-        return "/".join(parts[:2])
-    return parts[0]
+    return "/".join(parts[:2]) if parts[0] == "encode" else parts[0]
 
 
 def main() -> None:
