@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
@@ -20,6 +21,7 @@ from profile_cases import (
     fake_writer,
     good_answer,
     make_interactions,
+    text_frame,
 )
 
 ALL = ProfileConfig(generator="llm", max_fallback_share=1)
@@ -263,3 +265,30 @@ def test_missing_or_damaged_profiles_are_named(generate, tmp_path: Path) -> None
     (tmp_path / "items.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(ArtifactError, match="profiles cannot be read"):
         Profiles.load(tmp_path)
+
+
+def test_what_looks_mixed_up_does_not_depend_on_the_order_of_answers(
+    generate, tmp_path: Path
+) -> None:
+    """An answer fits the question behind it as well as its own, and not the one before it."""
+    words = [f"wor{chr(97 + n // 26)}{chr(97 + n % 26)}" for n in range(41)]
+    titles = [f"Film {one} {other}" for one, other in pairwise(words)]
+    data = make_interactions([(0, item, 0) for item in range(40)], 1, 40)
+
+    def reply(prompt: Prompt) -> str:
+        title = data_of(prompt).get("title", "Film")
+        said = f"Film {title.split()[-1]}"
+        return json.dumps({"summarization": said, "reasoning": "Says so."})
+
+    def notes(name: str, model: FakeLanguageModel) -> list[str]:
+        changes = {"interactions": data, "texts": ItemTexts(text_frame(title=titles))}
+        return generate(language=model, folder=tmp_path / name, **changes)[0].notes
+
+    backwards = notes("backwards", FakeLanguageModel(reply))
+    assert any("does the server mix answers up?" in note for note in backwards)
+    assert notes("forwards", _Forwards(reply)) == backwards
+
+
+class _Forwards(FakeLanguageModel):
+    def generate_json(self, prompts, schema, **limits):
+        return reversed(list(super().generate_json(prompts, schema, **limits)))
