@@ -258,6 +258,7 @@ class Trials:
         status, printed = world.live(self.whole, world.folder / "whole.sqlite", Life())
         if status != DONE:
             raise SystemExit(f"the whole run failed:\n{printed}")
+        self.operations = _operations(world.journal, self.whole)
         self.expected = sums(self.whole)
         self.stages = list(plan(world.config(self.whole, self.whole)))
         self.stages = [stage for stage in self.stages if (self.whole / stage).is_dir()]
@@ -340,6 +341,11 @@ class Trials:
             self.compare(run, what)
         shutil.rmtree(run)
 
+    def within(self, stage: str) -> Life:
+        """A life on a new folder that is killed at a random operation of a kind of stages."""
+        at = [number for number, one in enumerate(self.operations, start=1) if one == stage]
+        return Life("kill", int(self.random.choice(at)))
+
     def draw(self, kind: str) -> Life:
         """A life that ends by a kind of fault at a random place."""
         at = int(self.random.integers(1, _LONGEST_COUNT))
@@ -362,8 +368,7 @@ class Trials:
         journal = read_journal(self.world.journal)
         operations = [line for line in journal if "operation" in line]
         if operations:
-            place = Path(operations[-1]["path"]).relative_to(run).as_posix()
-            self.tally.stages[_stage_of(place)] += 1
+            self.tally.stages[_operations(self.world.journal, run)[-1]] += 1
         if status == -signal.SIGKILL:
             self.tally.counts["kills"] += 1
             kind = "power losses" if life.power else "at an operation" if life.at else "at a moment"
@@ -381,6 +386,14 @@ class Trials:
         self._number += 1
         place = self.world.folder / f"run{self._number}"
         return place, place.with_suffix(".sqlite")
+
+
+def _operations(journal: Path, run: Path) -> list[str]:
+    """The stage that each operation of a life was for."""
+    from power_loss import read_journal
+
+    paths = [Path(line["path"]) for line in read_journal(journal) if "operation" in line]
+    return [_stage_of(path.relative_to(run).as_posix()) for path in paths]
 
 
 def _stage_of(place: str) -> str:
@@ -402,13 +415,17 @@ def main() -> None:
     try:
         trials = Trials(world, options.seed, tally)
         kinds = trials.random.permutation(["kill", "kill", "kill", "power", "power", "moment"])
+        stages = sorted(set(trials.operations))
         for n in count():
             if tally.counts["kills"] >= options.kills:
                 break
             wanted = min(options.kills - tally.counts["kills"], _LIVES)
             lives = [trials.draw(kinds[life % len(kinds)]) for life in range(wanted)]
-            # a chain begins before each stage in turn
-            trials.chain(lives, n * _STRIDE % len(trials.stages))
+            if n < len(stages):
+                trials.chain([trials.within(stages[n]), *lives[1:]])
+            else:
+                # begins before each stage in turn
+                trials.chain(lives, n * _STRIDE % len(trials.stages))
         trials.chain([trials.draw(("full", "forbidden")[n % 2]) for n in range(options.others)])
         for _ in range(options.others):
             trials.damage()
