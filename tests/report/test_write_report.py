@@ -118,6 +118,30 @@ def test_figures_in_the_page_follow_its_theme_and_its_policy(tmp_path: Path) -> 
     assert ">a $x$<" in svg
 
 
+def test_curves_in_the_page_are_those_of_the_file_to_a_hundredth_of_a_point(
+    tmp_path: Path,
+) -> None:
+    def numbers(svg: str) -> list[float]:
+        found = re.findall(r"-?\d+\.?\d*", " ".join(re.findall(r' d="([^"]*)"', svg)))
+        return [float(number) for number in found]
+
+    plot = figures(load(write_study(tmp_path / "study")))[0]
+    with drawn(plot, as_text=True) as figure:
+        page = inline_svg(figure, "f", plot.alt)
+        figure.savefig(tmp_path / "figure.svg", transparent=True)
+    assert numbers(page) == pytest.approx(
+        numbers((tmp_path / "figure.svg").read_text()), abs=0.0051
+    )
+
+
+def test_a_title_of_ones_own_heads_the_page(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study")
+    write_report([study], tmp_path / "out", 0, "", "Ours <b>")
+    page = (tmp_path / "out/report.html").read_text()
+    assert "<h1>Ours &lt;b&gt;</h1>" in page
+    assert "<title>Ours &lt;b&gt;" in page
+
+
 def test_alt_text_gives_values_or_ranges(tmp_path: Path) -> None:
     plots = {plot.name: plot for plot in figures(load(write_study(tmp_path / "study")))}
     assert plots["recall-20"].alt == "recall@20: dns 0.1, hnlmrec 0.11, noise 0.12."

@@ -182,11 +182,12 @@ def report(
     users: Annotated[
         int, typer.Option(min=0, help="Users in the explorer at most; 0: no explorer.")
     ] = 20_000,
+    title: Annotated[str, typer.Option(help="Heading of the page.")] = "",
 ) -> None:
     """Write one page that opens anywhere, and figures and tables for a paper."""
     from hnlmrec.report.write import write_report
 
     command = f"hnlmrec {shlex.join(sys.argv[1:])}"
     reporter = Reporter(Console())
-    for line in write_report(folders, output, users, command):
+    for line in write_report(folders, output, users, command, title):
         reporter.line(line)

@@ -52,8 +52,8 @@ class Section:
     config: str
 
 
-def page(sections: list[Section], command: str) -> str:
-    """The HTML of a report.
+def page(sections: list[Section], command: str, title: str = "") -> str:
+    """The HTML of a report, under a title of its own or that of its source.
 
     Everything that comes from data is escaped; the policy in the page allows the one style and
     the one script that it holds, by their hashes, and no request.
@@ -72,7 +72,7 @@ def page(sections: list[Section], command: str) -> str:
     )
     titles = [section.source.facts.title for section in sections]
     html = environment.from_string(_part("template.html.j2")).render(
-        title=titles[0] if len(titles) == 1 else f"{len(titles)} runs and studies",
+        title=title or (titles[0] if len(titles) == 1 else f"{len(titles)} runs and studies"),
         sections=sections,
         command=command,
         policy=_policy(style, script),

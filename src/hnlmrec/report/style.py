@@ -18,6 +18,9 @@ INK, GRID = "#1b1f24", "#d4d8dd"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b0529a", "#a87900", "#3d9fd0")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _LINES = ("-", "--", "-.", ":", (0, (3, 1, 1, 1)))
+_COORDINATES = {"d", "x", "y", "transform"}
+_REFERENCE = re.compile(r'(?:href="|url\()#([^")]+)')
+_LONG_DECIMAL = re.compile(r"-?\d+\.\d{3,}")
 _SVG, _LINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 # the page has a colour for each of these in light and in dark
 _THEMED = {INK: "currentColor", GRID: "var(--grid)"} | {
@@ -98,12 +101,14 @@ def inline_svg(figure: Figure, name: str, alt: str) -> str:
     """
     out = io.BytesIO()
     figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
-    root = ET.fromstring(_wellformed(out.getvalue()))
+    text = _wellformed(out.getvalue())
+    root, used = ET.fromstring(text), set(_REFERENCE.findall(text.decode()))
     for parent in list(root.iter()):
         for child in list(parent):
             if child.tag in (f"{{{_SVG}}}metadata", f"{{{_SVG}}}style"):
                 parent.remove(child)
     for element in root.iter():
+        _shorten(element, used)
         _plain(element, name)
     for key in ("width", "height"):
         root.attrib.pop(key, None)
@@ -140,3 +145,20 @@ def _plain(element: ET.Element, name: str) -> None:
             attributes[key] = value.replace("#", f"#{name}-", 1)
         elif value in _THEMED:
             attributes[key] = _THEMED[value]
+
+
+def _shorten(element: ET.Element, used: set[str]) -> None:
+    """Leave out ids without use, blanks, and what the eye cannot see of coordinates."""
+    if element.get("id") not in used:
+        element.attrib.pop("id", None)
+    if element.get("transform", "").startswith("rotate(-0 "):
+        del element.attrib["transform"]
+    for key in _COORDINATES & element.attrib.keys():
+        rounded = _LONG_DECIMAL.sub(
+            lambda match: f"{float(match.group()):.2f}", element.attrib[key]
+        )
+        element.attrib[key] = " ".join(rounded.split())
+    if element.text and element.text.isspace():
+        element.text = None
+    if element.tail and element.tail.isspace():
+        element.tail = None

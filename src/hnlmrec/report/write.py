@@ -23,7 +23,9 @@ from hnlmrec.report.tables import Table, main_tables, measure_tables, stage_tabl
 PAGE = "report.html"
 
 
-def write_report(folders: list[Path], output: Path, users: int, command: str) -> list[str]:
+def write_report(
+    folders: list[Path], output: Path, users: int, command: str, title: str = ""
+) -> list[str]:
     """Write ``report.html``, ``figures/`` and ``tables/`` of runs and studies.
 
     Parameters
@@ -36,6 +38,8 @@ def write_report(folders: list[Path], output: Path, users: int, command: str) ->
         How many users the explorer may show; 0 leaves it out.
     command
         What was called, for the page.
+    title
+        Heads the page; by default the title of a single source, or how many there are.
 
     Returns
     -------
@@ -59,7 +63,7 @@ def write_report(folders: list[Path], output: Path, users: int, command: str) ->
         sections.append(section)
         lines += [section.source.facts.heading, f"    {section.finding}"]
         lines += [f"    note: {caution}" for caution in section.cautions]
-    write_atomically(output / PAGE, page(sections, command).encode())
+    write_atomically(output / PAGE, page(sections, command, title).encode())
     return [*lines, f"wrote {output / PAGE}, {output / 'figures'} and {output / 'tables'}"]
 
 
@@ -88,8 +92,8 @@ def _section(source: Source, name: str, users: int, output: Path, prefix: str) -
     for plot in plots:
         _write_figure(plot, output, prefix)
     groups = [
-        (group, [(plot, _inline(plot, name)) for plot in some])
-        for group, some in groupby(plots, key=lambda plot: plot.group)
+        (group, [(plot, _inline(plot, f"{name}-{n}")) for n, plot in some])
+        for group, some in groupby(enumerate(plots), key=lambda one: one[1].group)
     ]
     content, note = _explorer(source, users)
     config = source.facts.config
@@ -125,7 +129,7 @@ def _write_figure(plot: Plot, output: Path, prefix: str) -> None:
 
 def _inline(plot: Plot, name: str) -> str:
     with drawn(plot, as_text=True) as figure:
-        return inline_svg(figure, f"{name}-{plot.name}", plot.alt)
+        return inline_svg(figure, name, plot.alt)
 
 
 def _explorer(source: Source, users: int) -> tuple[str | None, str]:
