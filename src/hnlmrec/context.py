@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from hnlmrec.artifacts import RunFolder, reading
 from hnlmrec.config import ModelConfig, RunConfig
 from hnlmrec.data.interactions import Interactions, ItemTexts
+from hnlmrec.distributed import ALONE, World
 from hnlmrec.errors import ArtifactError
 from hnlmrec.reporting import Reporter
 from hnlmrec.stage_names import (
@@ -39,12 +40,23 @@ PRETRAINED = "embeddings.safetensors"
 
 
 class Context:
-    """What stages share: the configuration, the run folder, and what was read once."""
+    """What stages share: the configuration, the run folder, and what was read once.
 
-    def __init__(self, config: RunConfig, run: RunFolder, reporter: Reporter) -> None:
+    Parameters
+    ----------
+    config, run, reporter
+        Of the run.
+    world
+        The processes that compute it together.
+    """
+
+    def __init__(
+        self, config: RunConfig, run: RunFolder, reporter: Reporter, world: World = ALONE
+    ) -> None:
         self.config = config
         self.run = run
         self.reporter = reporter
+        self.world = world
 
     @cached_property
     def interactions(self) -> Interactions:

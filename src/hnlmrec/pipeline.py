@@ -15,10 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from hnlmrec.artifacts import CHECKED_BYTES, RunFolder, content_key
 from hnlmrec.config import NO_CONTENT, ModelConfig, RunConfig
 from hnlmrec.config.loading import without
 from hnlmrec.context import Context
+from hnlmrec.distributed import ALONE, World
 from hnlmrec.errors import ArtifactError, ConfigError
 from hnlmrec.leftovers import discard, is_tidy, tidy
 from hnlmrec.outside import adapter_file, source_files, user_hashes, wording_texts
@@ -86,6 +89,9 @@ class Stage:
         Writes into a folder and gives the lines to print.
     remarks
         Gives lines to print whenever the stage is whole, up to date or just written.
+    together
+        Whether all processes of a `World` call ``write``, of which the first alone writes; else
+        the others wait for it.
     """
 
     name: str
@@ -93,6 +99,7 @@ class Stage:
     section: dict[str, Any]
     write: Callable[[Context, Path], list[str]]
     remarks: Callable[[Context], list[str]] = lambda context: []
+    together: bool = False
 
 
 def plan(config: RunConfig) -> dict[str, Stage]:
@@ -243,16 +250,28 @@ class Pipeline:
         Prints.
     update
         Accept a run folder that holds another configuration, and redo what differs.
+    world
+        The processes that run it together: each has a pipeline of the same configuration, and
+        sees the same run folder. The first prints, decides and writes.
     """
 
-    def __init__(self, config: RunConfig, reporter: Reporter, *, update: bool = False) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        reporter: Reporter,
+        *,
+        update: bool = False,
+        world: World = ALONE,
+    ) -> None:
         self.config = config
-        self.reporter = reporter
+        self.reporter = reporter if world.is_first else Reporter(Console(quiet=True))
+        self.world = world
         self._update = update
         self.folder = RunFolder(config.run)
         self.stages = plan(config)
-        self.folder.claim(config, update=update)
-        self.context = Context(config, self.folder, reporter)
+        if world.is_first:
+            self.folder.claim(config, update=update)
+        self.context = Context(config, self.folder, self.reporter, world)
         self._keys: dict[str, str] = {}
 
     def key(self, name: str) -> str:
@@ -301,7 +320,14 @@ class Pipeline:
                     f"there is no stage {target!r}; there are {', '.join(self.stages)}"
                 )
             wanted |= {target, *self.upstream(target)}
-        if self._are_done(wanted):
+        if not self.world.is_first:
+            if not self.world.tell(True):
+                for stage in self._in_order(wanted):
+                    self._help(stage)
+            return
+        done = self._are_done(wanted)
+        self.world.tell(done)
+        if done:
             self._mend(wanted)
             for stage in self._in_order(wanted):
                 self._skip(stage)
@@ -349,8 +375,11 @@ class Pipeline:
                     self.folder.gather()
 
     def _run_stage(self, stage: Stage) -> None:
+        """Run a stage unless it is up to date; the other processes `_help`."""
         key = self.key(stage.name)
-        if self.folder.up_to_date(stage.name, key):
+        done = self.folder.up_to_date(stage.name, key)
+        self.world.tell(done)
+        if done:
             discard(self.folder, stage.name)
             self._skip(stage)
             return
@@ -361,7 +390,19 @@ class Pipeline:
                 f"{stage.name} is done again: damaged since it was written: {damaged}"
             )
         self._write_stage(stage, key)
+        self.world.wait()
         self._remark(stage)
+
+    def _help(self, stage: Stage) -> None:
+        """What the other processes do while the first runs a stage."""
+        if self.world.tell(True):
+            return
+        if stage.together:
+            set_up_process(self.config.threads)
+            # until the folder is there
+            self.world.wait()
+            stage.write(self.context, self.folder.work(stage.name))
+        self.world.wait()
 
     def _skip(self, stage: Stage) -> None:
         self.reporter.skip(stage.name)
@@ -377,6 +418,8 @@ class Pipeline:
             self.reporter.stage(stage.name) as lines,
             self.folder.write(stage.name, key, stage.section, self._inputs(stage), lines) as work,
         ):
+            if stage.together:
+                self.world.wait()
             lines.extend(stage.write(self.context, work))
 
     def _inputs(self, stage: Stage) -> dict[str, str]:

@@ -11,6 +11,7 @@ from rich.markup import escape
 # each adds its commands, in the order of the help
 from hnlmrec.cli import whole_runs, studies, stages, lists  # noqa: F401  # isort: skip
 from hnlmrec.cli.common import app
+from hnlmrec.distributed import joined
 from hnlmrec.errors import HnlmrecError
 
 __all__ = ["app", "main"]
@@ -22,7 +23,8 @@ def main() -> None:
     # is busy with something else does not slow every operation a hundredfold
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        app()
+        with joined():
+            app()
     except HnlmrecError as error:
         Console(stderr=True, soft_wrap=True).print(
             f"[bold red]error[/bold red] {escape(str(error))}"

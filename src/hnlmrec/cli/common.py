@@ -11,6 +11,7 @@ from rich.console import Console
 from hnlmrec.config import RunConfig, merge
 from hnlmrec.config.loading import nested
 from hnlmrec.config.parsing import parse_yaml
+from hnlmrec.distributed import current
 from hnlmrec.errors import ConfigError
 from hnlmrec.reporting import Reporter
 
@@ -97,4 +98,4 @@ def pipeline_of(
     config = load_config(path, folder, changes)
     from hnlmrec.pipeline import Pipeline
 
-    return Pipeline(config, Reporter(Console()), update=update)
+    return Pipeline(config, Reporter(Console()), update=update, world=current())

@@ -5,6 +5,7 @@ Every section is frozen and forbids unknown keys.
 
 from hnlmrec.config.baselines import BaselineConfig, PickConfig
 from hnlmrec.config.data import DataConfig, ExpectedConfig, SplitConfig
+from hnlmrec.config.engine import EngineConfig
 from hnlmrec.config.language import (
     FinetuneConfig,
     LanguageConfig,
@@ -35,6 +36,7 @@ __all__ = [
     "BaselineConfig",
     "DataConfig",
     "DnsConfig",
+    "EngineConfig",
     "EvaluationConfig",
     "ExpectedConfig",
     "FinetuneConfig",

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hnlmrec.config.baselines import PickConfig
 from hnlmrec.config.data import DataConfig, Seed
+from hnlmrec.config.engine import EngineConfig
 from hnlmrec.config.language import LanguageConfig, ProfileConfig, SynthesisConfig
 from hnlmrec.config.loading import MEND, explain, merge, read_yaml
 from hnlmrec.config.models import BackboneConfig, ModelConfig, TrainingConfig
@@ -40,10 +41,11 @@ def _strings(tree: Any) -> Iterator[str]:
         yield str(tree)
 
 
-# keys that change nothing of what a run writes: where it is, whom it asks and how patiently, what
-# its data should hold, when it stops
+# keys that change nothing of what a run writes: where it is, which processes compute it, whom it
+# asks and how patiently, what its data should hold, when it stops
 NO_CONTENT = (
     "run",
+    "engine",
     "data.expected",
     "data.strict",
     "language.answers",
@@ -85,6 +87,7 @@ class RunConfig(Section):
         description="threads of torch; 0: one for each core. Compiled loops take as many of them "
         "as a short trial finds worth while",
     )
+    engine: EngineConfig = EngineConfig()
     privacy: PrivacyConfig = PrivacyConfig()
     data: DataConfig = DataConfig()
     language: LanguageConfig = LanguageConfig()
