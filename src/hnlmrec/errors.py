@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class HnlmrecError(Exception):
     """An error that the user can mend.
@@ -22,6 +24,16 @@ class HnlmrecError(Exception):
         if mend:
             parts.append(f"To mend it: {mend}")
         super().__init__(". ".join(parts) + ".")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let it reach another process as it is."""
+        return _again, (type(self), self.what, self.where, self.mend)
+
+
+def _again(
+    kind: type[HnlmrecError], what: str, where: str | None, mend: str | None
+) -> HnlmrecError:
+    return kind(what, where=where, mend=mend)
 
 
 class ConfigError(HnlmrecError):

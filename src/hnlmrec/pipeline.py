@@ -420,7 +420,12 @@ class Pipeline:
         ):
             if stage.together:
                 self.world.wait()
-            lines.extend(stage.write(self.context, work))
+            if stage.together and self.config.engine.name == "ray":
+                from hnlmrec.distributed.ray_train import write_on_ray
+
+                lines.extend(write_on_ray(self.context, work, stage.name))
+            else:
+                lines.extend(stage.write(self.context, work))
 
     def _inputs(self, stage: Stage) -> dict[str, str]:
         # a copied or moved data set has new times and paths: prepared again, it is the same data
