@@ -8,11 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hnlmrec.context import PRETRAINED, Context
 from hnlmrec.disk import write_atomically
 from hnlmrec.errors import ArtifactError
 from hnlmrec.stage_names import ENCODE_ITEMS, ENCODE_USERS, FINETUNE, PREPARE, PROFILE, SYNTHESIZE
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from hnlmrec.synthesis.model import HardNegativeModel
+
+    Indices = npt.NDArray[np.int64]
+
+
+class TunedError(Exception):
+    """Ends a fine-tuning of which no more than tuning was asked for."""
 
 
 def prepare_stage(context: Context, folder: Path) -> list[str]:
@@ -83,17 +96,11 @@ def name_stage(context: Context, folder: Path) -> list[str]:
 
 def pick_stage(context: Context, folder: Path) -> list[str]:
     """Let the language model pick a favourite and a least liked item of users."""
-    import numpy as np
-
-    from hnlmrec.baselines.picking import chosen_users, pick_by_model, pick_by_vectors
-    from hnlmrec.evaluation.ranking import rank
+    from hnlmrec.baselines.picking import pick_by_model, pick_by_vectors
     from hnlmrec.profiles import Profiles
 
-    config, interactions = context.config, context.interactions
-    users = chosen_users(config.pick, interactions.n_users, config.seed)
-    ranked = rank(context.pretrained(), users, [interactions.train], config.pick.candidates)
-    # in no order: a model that chooses by place then does not choose by the CF model's scores
-    candidates = np.random.default_rng(config.seed).permuted(ranked, axis=1).astype(np.int64)
+    config = context.config
+    users, candidates = candidates_to_pick(context)
     if config.pick.picker == "encoder":
         vectors = context.unit_vectors(ENCODE_USERS), context.unit_vectors(ENCODE_ITEMS)
         return pick_by_vectors(users, candidates, *vectors, folder).lines()
@@ -112,17 +119,25 @@ def pick_stage(context: Context, folder: Path) -> list[str]:
     ).lines()
 
 
+def candidates_to_pick(context: Context) -> tuple[Indices, Indices]:
+    """The users that are asked about ``[n]``, and the candidates of each ``[n, C]``."""
+    import numpy as np
+
+    from hnlmrec.baselines.picking import chosen_users
+    from hnlmrec.evaluation.ranking import rank
+
+    config, interactions = context.config, context.interactions
+    users = chosen_users(config.pick, interactions.n_users, config.seed)
+    ranked = rank(context.pretrained(), users, [interactions.train], config.pick.candidates)
+    # in no order: a model that chooses by place then does not choose by the CF model's scores
+    return users, np.random.default_rng(config.seed).permuted(ranked, axis=1).astype(np.int64)
+
+
 def preview_profiles(context: Context, sample: int) -> Iterator[str]:
     """Show how profiles are asked for and answered; see `hnlmrec.profiles.preview`."""
-    from hnlmrec.data.prepare import load_reviews
-    from hnlmrec.profiles.generate import ProfileData
     from hnlmrec.profiles.preview import preview
 
-    config = context.config
-    reviews = load_reviews(context.run.stage(PREPARE))
-    data = ProfileData(
-        config.profile, context.interactions, context.item_texts, reviews, config.seed
-    )
+    config, data = context.config, context.profile_data()
     return preview(
         data, config.profile, config.seed, context.writer(), config.language.server, sample
     )
@@ -181,8 +196,20 @@ def finetune_stage(context: Context, folder: Path) -> list[str]:
         lesson = Lesson.of_teacher(
             config.synthesis, inputs, context.teacher_model(), folder, config.seed, progress
         )
+
+    def when_tuned(model: HardNegativeModel) -> None:
+        if context.tune_only:
+            raise TunedError
+
     return finetune(
-        config.synthesis, inputs, context.language_model(), folder, config.seed, progress, lesson
+        config.synthesis,
+        inputs,
+        context.language_model(),
+        folder,
+        config.seed,
+        progress,
+        lesson,
+        when_tuned,
     ).lines()
 
 

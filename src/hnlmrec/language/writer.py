@@ -54,10 +54,12 @@ class Writer:
         self.usage = Usage()
 
     @classmethod
-    def of(cls, config: LanguageConfig, model: str | None = None) -> Writer:
-        """The writer of ``model``, or of the configuration's when None."""
+    def of(
+        cls, config: LanguageConfig, model: str | None = None, cache: AnswerCache | None = None
+    ) -> Writer:
+        """The writer of ``model``, or of the configuration's; into ``cache``, or its own."""
         config = config.model_copy(update={"model": model or config.model})
-        cache = AnswerCache(config.answers or default_path())
+        cache = cache or AnswerCache(config.answers or default_path())
         if name := config.served_model:
             server = config.server
             identity = f"{config.model} ({server.response_format}, {server.temperature})"
