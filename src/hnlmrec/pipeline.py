@@ -336,7 +336,7 @@ class Pipeline:
             for stage in self._in_order(wanted):
                 self._skip(stage)
             return
-        with self.holding():
+        with self.holding(), self._engine():
             for stage in self._in_order(wanted):
                 self._run_stage(stage)
             self.folder.gather()
@@ -370,6 +370,17 @@ class Pipeline:
         """What a finished stage printed."""
         record = self.folder.record(name)
         return record.lines if record else []
+
+    @contextmanager
+    def _engine(self) -> Iterator[None]:
+        """Keep what stages are computed on, where that is not this process."""
+        if self.config.engine.name == "local":
+            yield
+            return
+        from hnlmrec.distributed.ray_cluster import cluster
+
+        with cluster(self.config.engine):
+            yield
 
     def _in_order(self, wanted: set[str]) -> Iterator[Stage]:
         return (stage for name, stage in self.stages.items() if name in wanted)

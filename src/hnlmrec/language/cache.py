@@ -159,6 +159,11 @@ class AnswerCache:
                 "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)", values
             ).rowcount
 
+    def all(self) -> Iterator[list[Kept]]:
+        """All answers, some at a time; nothing may be added meanwhile."""
+        with self._explained(), self._lock:
+            yield from _kept(self._file)
+
     def summary(self) -> pl.DataFrame:
         """A row a model: ``model``, ``answers``, their tokens, ``hits``, ``seconds``, ``used``."""
         with self._explained(), self._lock:
@@ -221,18 +226,22 @@ def answers_in(path: Path) -> Iterator[list[Kept]]:
     """
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?immutable=1", uri=True)) as file:
-            found = file.execute(_ALL)
-            while rows := found.fetchmany(_KEYS_A_QUERY):
-                yield [
-                    (key, model, Answer(text, int(asked), int(answered), bool(whole)), float(took))
-                    for key, model, text, asked, answered, whole, took in rows
-                ]
+            yield from _kept(file)
     except (sqlite3.Error, *_ODD_VALUES) as error:
         raise ArtifactError(
             f"these answers cannot be read ({error})",
             where=str(path),
             mend="delete that folder and run its shard again",
         ) from None
+
+
+def _kept(file: sqlite3.Connection) -> Iterator[list[Kept]]:
+    found = file.execute(_ALL)
+    while rows := found.fetchmany(_KEYS_A_QUERY):
+        yield [
+            (key, model, Answer(text, int(asked), int(answered), bool(whole)), float(took))
+            for key, model, text, asked, answered, whole, took in rows
+        ]
 
 
 def _line(row: dict[str, Any]) -> str:

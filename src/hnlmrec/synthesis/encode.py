@@ -120,16 +120,18 @@ class Texts:
         size, tokenizer = LocalLanguageModel.width_and_tokenizer(language)
 
         @cache
-        def load() -> tuple[QueryEncoder, Segments]:
-            encoder = bare_encoder(LocalLanguageModel.load(language), finetune)
-            return encoder, encoder.segments(kind, texts, None)
+        def encoder() -> QueryEncoder:
+            return bare_encoder(LocalLanguageModel.load(language), finetune)
+
+        @cache
+        def segments() -> Segments:
+            return Segments(tokens_of(kind, texts, tokenizer, language.max_tokens), None)
 
         def compute(rows: Rows) -> Tensor:
-            encoder, segments = load()
-            return encoder.encode(segments.take(rows))
+            return encoder().encode(segments().take(rows))
 
         def tokens() -> int:
-            return sum(map(len, tokens_of(kind, texts, tokenizer, language.max_tokens)))
+            return sum(map(len, segments().tokens))
 
         shape, what = Shape(len(texts), size), f"encoding {kind} texts"
         return cls(Filling(UNTUNED, shape, STATES_CHUNK, compute, what), tokens, estimated=False)

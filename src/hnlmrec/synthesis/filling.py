@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -42,20 +42,24 @@ class Filling:
     def fill(self, folder: Path, progress: Progress | None = None) -> VectorTable:
         """Write the rows that the table in a folder misses; interrupted, it goes on from there."""
         table = VectorTable.create(folder / self.name, self.shape)
-        todo = table.missing()
-        done = len(table) - len(todo)
-        for rows in self.chunks(todo):
+        todo = self.chunks(table.missing())
+        done = len(table) - sum(len(self.rows(chunk)) for chunk in todo)
+        for chunk in todo:
+            rows = self.rows(chunk)
             table.write(rows, self.compute(rows))
             done += len(rows)
             if progress:
                 progress(self.what, done, len(table))
         return table
 
-    def chunks(self, rows: Rows) -> Iterator[Rows]:
-        """Split ascending rows into those of each chunk."""
-        if len(rows):
-            firsts = np.flatnonzero(np.diff(rows // self.chunk)) + 1
-            yield from np.split(rows, firsts)
+    def chunks(self, rows: Rows) -> list[int]:
+        """Numbers of the chunks that some rows are in, ascending."""
+        found: list[int] = np.unique(rows // self.chunk).tolist()
+        return found
+
+    def rows(self, chunk: int) -> Rows:
+        """The rows of a chunk."""
+        return np.arange(chunk * self.chunk, min((chunk + 1) * self.chunk, self.shape.n))
 
     def part(self, rows: Rows) -> Self:
         """A table of its own for some rows, which are whole chunks in ascending order."""
