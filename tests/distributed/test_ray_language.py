@@ -11,15 +11,20 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from language_cases import ASKING, ENCODING, artefacts, language_config, pipeline_of, reply
 
+from hnlmrec.config import RunConfig
 from hnlmrec.config.engine import EngineConfig
+from hnlmrec.distributed.merging import merge_shards
 from hnlmrec.distributed.ray_pool import on_workers
+from hnlmrec.distributed.shard_run import run_shard
+from hnlmrec.distributed.shards import Shard
 from hnlmrec.errors import ModelError
 from hnlmrec.synthesis.vectors import VectorTable
+from language_cases import ASKING, ENCODING, artefacts, language_config, pipeline_of, reply
 from openai_server import FakeServer, serve
 
 pytestmark = pytest.mark.filterwarnings("ignore:Precision loss occurred")
@@ -150,6 +155,29 @@ def test_all_that_is_asked_is_asked_once_and_gives_the_same(
     shutil.rmtree(run / "profile")
     pipeline_of(config)[0].run(["profile"])
     assert len(server.requests) == before + asked
+
+
+@pytest.mark.usefixtures("here")
+def test_a_local_model_writes_the_same_by_workers_and_in_shards(
+    small_data: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    local = {"profile": {"generator": "template", "model": None, "max_fallback_share": 1}}
+
+    def config(name: str, **changes: Any) -> RunConfig:
+        return language_config(small_data, tiny_model, tmp_path / name, "", **local, **changes)
+
+    pipeline_of(config("alone"))[0].run(["pick"])
+    pipeline_of(config("ray", **TWO))[0].run(["pick"])
+    pipeline, _ = pipeline_of(config("shards"))
+    pipeline.run(["profile", "pretrain"])
+    for number in (1, 2):
+        run_shard(pipeline_of(config("shards"), claim=False)[0], "pick", Shard(number, 2))
+    merge_shards(pipeline)
+    pipeline.run(["pick"])
+    whole = artefacts(tmp_path / "alone", "pick")
+    assert whole["report.json"]["picked"] > 0
+    assert artefacts(tmp_path / "ray", "pick") == whole
+    assert artefacts(tmp_path / "shards", "pick") == whole
 
 
 @pytest.mark.usefixtures("here")

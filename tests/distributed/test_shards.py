@@ -9,18 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from language_cases import ASKING, ENCODING, artefacts, language_config, pipeline_of, reply
+from typer.testing import CliRunner
 
+from hnlmrec.cli import app
 from hnlmrec.distributed.merging import merge_shards
 from hnlmrec.distributed.shard_run import run_shard
 from hnlmrec.distributed.shards import Shard
 from hnlmrec.errors import ArtifactError, ConfigError, ModelError
 from hnlmrec.lock import FolderLock
+from language_cases import ASKING, ENCODING, artefacts, language_config, pipeline_of, reply
 from openai_server import FakeServer, serve
 
 pytestmark = pytest.mark.filterwarnings("ignore:Precision loss occurred")
 THREE = [Shard(number, 3) for number in (3, 1, 2)]
-TUNED = ["finetune", "synthesize"]
 PAIRWISE = {"synthesis": {"mode": "pairwise"}}
 
 
@@ -211,6 +212,31 @@ def test_too_many_answers_of_no_use_stop_the_merged_stage_as_they_would_stop_the
     merge_shards(pipeline)
     with pytest.raises(ModelError, match="2 of 70 profiles have no usable answer"):
         pipeline.run(["profile"])
+
+
+def test_the_commands_do_a_shard_merge_and_finish(
+    run: Path, whole: Path, small_data: Path, tiny_model: Path, server: FakeServer
+) -> None:
+    language_config(small_data, tiny_model, run, server.url)
+    shutil.rmtree(run / "encode")
+
+    def hnlmrec(*words: str) -> str:
+        result = CliRunner().invoke(app, list(words), catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    for part in ("1/2", "2/2"):
+        assert f"encode/users, shard {part}" in hnlmrec("encode", str(run), "--shard", part)
+    assert "encode/items: 2 shards merged, 30 rows" in hnlmrec("merge", str(run), "encode/items")
+    assert "encode/items: up to date" not in hnlmrec("merge", str(run))
+    assert "40 texts" in hnlmrec("encode", str(run))
+    assert artefacts(run, "encode/users") == artefacts(whole, "encode/users")
+    with pytest.raises(ConfigError, match="neither --update nor --engine"):
+        hnlmrec("encode", str(run), "--shard", "1/2", "--engine", "ray")
+    with pytest.raises(ConfigError, match=r"engine\.name"):
+        hnlmrec("run", str(run), "--engine", "spark")
+    with pytest.raises(ConfigError, match="'train' has no shards"):
+        hnlmrec("merge", str(run), "train")
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "1/0", "-1/2"])

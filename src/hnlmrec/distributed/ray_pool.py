@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 from hnlmrec.config.engine import EngineConfig
@@ -21,6 +22,8 @@ from hnlmrec.process import set_up_process
 
 T = TypeVar("T")
 R = TypeVar("R")
+# tasks that Ray's memory holds; more begin when these have ended, by workers that load anew
+_AT_ONCE = 4096
 # tasks that wait at a worker beside the one that it does: few, so that a lost one costs little
 _WAITING = 2
 
@@ -48,43 +51,47 @@ def on_workers(
     ModelError
         When a task raised an error, or a worker was lost more than ``engine.max_failures`` times.
     """
-    if not tasks:
-        return
     with cluster(engine) as ray:
-        data = require("ray.data", extra="ray", purpose="engine.name: ray")
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
-        pack, unpack = ray.cloudpickle.dumps, ray.cloudpickle.loads
-        # a block each: what Ray Data hands out, and does again, is one task
-        rows = data.from_items(
-            [{"task": pack(task)} for task in tasks], override_num_blocks=len(tasks)
+        for start in range(0, len(tasks), _AT_ONCE):
+            yield from _work(ray, engine, make, args, tasks[start : start + _AT_ONCE])
+
+
+def _work(
+    ray: ModuleType, engine: EngineConfig, make: Callable[..., Callable[[T], R]],
+    args: tuple[Any, ...], tasks: Sequence[T],
+) -> Iterator[R]:  # fmt: skip
+    data = require("ray.data", extra="ray", purpose="engine.name: ray")
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    pack, unpack = ray.cloudpickle.dumps, ray.cloudpickle.loads
+    # a block each: what Ray Data hands out, and does again, is one task
+    rows = data.from_items([{"task": pack(task)} for task in tasks], override_num_blocks=len(tasks))
+    rows.context.enable_progress_bars = False
+    with warnings.catch_warnings():
+        # Ray Data's own number of restarts has no end, and no parameter of its own
+        warnings.simplefilter("ignore", DeprecationWarning)
+        results = rows.map_batches(
+            Worker,
+            batch_size=None,
+            fn_constructor_args=(str(Path.cwd()), engine.cpus_per_worker, pack((make, args))),
+            compute=data.ActorPoolStrategy(
+                size=min(engine.workers, len(tasks)), max_tasks_in_flight_per_actor=_WAITING
+            ),
+            num_cpus=engine.cpus_per_worker,
+            num_gpus=engine.gpus_per_worker,
+            max_restarts=engine.max_failures,
+            max_task_retries=engine.max_failures,
         )
-        rows.context.enable_progress_bars = False
-        with warnings.catch_warnings():
-            # Ray Data's own number of restarts has no end, and no parameter of its own
-            warnings.simplefilter("ignore", DeprecationWarning)
-            results = rows.map_batches(
-                Worker,
-                batch_size=None,
-                fn_constructor_args=(str(Path.cwd()), engine.cpus_per_worker, pack((make, args))),
-                compute=data.ActorPoolStrategy(
-                    size=min(engine.workers, len(tasks)), max_tasks_in_flight_per_actor=_WAITING
-                ),
-                num_cpus=engine.cpus_per_worker,
-                num_gpus=engine.gpus_per_worker,
-                max_restarts=engine.max_failures,
-                max_task_retries=engine.max_failures,
-            )
-        try:
-            for batch in results.iter_batches(batch_size=None, prefetch_batches=0):
-                yield from map(_result, map(unpack, batch["result"]))
-        except ray.exceptions.RayError as error:
-            raise ModelError(
-                f"Ray gave up ({type(error).__name__}): a worker was lost more than "
-                f"{engine.max_failures} times",
-                where="engine.max_failures",
-                mend="see why in Ray's logs: too little memory is likely, so take fewer workers. "
-                "What came back before is kept: the same command goes on from there",
-            ) from None
+    try:
+        for batch in results.iter_batches(batch_size=None, prefetch_batches=0):
+            yield from map(_result, map(unpack, batch["result"]))
+    except ray.exceptions.RayError as error:
+        raise ModelError(
+            f"Ray gave up ({type(error).__name__}): a worker was lost more than "
+            f"{engine.max_failures} times",
+            where="engine.max_failures",
+            mend="see why in Ray's logs: too little memory is likely, so take fewer workers. "
+            "What came back before is kept: the same command goes on from there",
+        ) from None
 
 
 @dataclass(frozen=True)
