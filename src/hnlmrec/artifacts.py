@@ -146,6 +146,12 @@ class RunFolder:
             When the folder holds another configuration and ``update`` is false; it names the
             keys that differ.
         """
+        if self.check(config, update=update):
+            with self.lock.held(), writing(CONFIG, self.path):
+                write_atomically(self.path / CONFIG, config.to_yaml().encode())
+
+    def check(self, config: RunConfig, *, update: bool) -> bool:
+        """Refuse a folder as `claim` does; whether there is anything to write."""
         theirs, ours = self._claimed(), yaml.safe_load(config.to_yaml())
         changed = list(_differences(theirs or ours, ours, NO_CONTENT))
         if changed and not update:
@@ -157,9 +163,7 @@ class RunFolder:
                 "touches by --update",
             )
         # a folder that was moved, or made read-only when it was done, stays as it is
-        if theirs is None or any(_differences(theirs, ours, ("run",))):
-            with self.lock.held(), writing(CONFIG, self.path):
-                write_atomically(self.path / CONFIG, config.to_yaml().encode())
+        return theirs is None or any(_differences(theirs, ours, ("run",)))
 
     def _claimed(self) -> dict[str, Any] | None:
         """What ``config.yaml`` says, or None when there is none."""
@@ -185,12 +189,8 @@ class RunFolder:
         What the block appends to ``lines`` is kept in the record. Files that are only there to go
         on from have "checkpoint" in their names: they are removed once the record is written.
         """
-        work = self.work(name)
         with self.lock.held(), writing(f"stage {name}", self.path):
-            key_file = work / KEY
-            if not (key_file.is_file() and key_file.read_bytes() == key.encode()):
-                remove_folder(work)
-                write_atomically(key_file, key.encode())
+            work = self.begin(name, key)
             meter = Meter()
             yield work
             record = StageRecord(
@@ -209,6 +209,15 @@ class RunFolder:
             write_atomically(work / RECORD, record.model_dump_json(indent=1).encode())
             self.finish(name)
             self.gather()
+
+    def begin(self, name: str, key: str) -> Path:
+        """The folder of an unfinished stage, with what was written of it under the same key."""
+        work = self.work(name)
+        key_file = work / KEY
+        if not (key_file.is_file() and key_file.read_bytes() == key.encode()):
+            remove_folder(work)
+            write_atomically(key_file, key.encode())
+        return work
 
     def finish(self, name: str) -> None:
         """Put a whole stage into its place, without what it kept to go on from."""

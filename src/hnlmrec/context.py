@@ -30,9 +30,11 @@ from hnlmrec.stage_names import (
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from hnlmrec.language.cache import AnswerCache
     from hnlmrec.language.local import LocalLanguageModel
     from hnlmrec.language.writer import Writer
     from hnlmrec.negatives import EmbeddingView
+    from hnlmrec.profiles.generate import ProfileData
     from hnlmrec.synthesis.finetune import SynthesisInputs
     from hnlmrec.training import LanguageArtefacts
 
@@ -57,6 +59,8 @@ class Context:
         self.run = run
         self.reporter = reporter
         self.world = world
+        # whether fine-tuning ends before the states of the tuned model are computed
+        self.tune_only = False
 
     @cached_property
     def interactions(self) -> Interactions:
@@ -92,11 +96,19 @@ class Context:
                 )
         return self.language_model()
 
-    def writer(self) -> Writer:
-        """What asks the language model for profiles."""
+    def writer(self, cache: AnswerCache | None = None) -> Writer:
+        """What asks the language model for profiles, into ``cache`` or the configuration's."""
         from hnlmrec.language.writer import Writer
 
-        return Writer.of(self.config.language, self.config.profile.model)
+        return Writer.of(self.config.language, self.config.profile.model, cache)
+
+    def profile_data(self) -> ProfileData:
+        """The training data as profiles see it."""
+        from hnlmrec.data.prepare import load_reviews
+        from hnlmrec.profiles.generate import ProfileData
+
+        config, reviews = self.config, load_reviews(self.run.stage(PREPARE))
+        return ProfileData(config.profile, self.interactions, self.item_texts, reviews, config.seed)
 
     def synthesis_inputs(self) -> SynthesisInputs:
         """Training interactions, profiles, their vectors, and the pretrained CF model."""

@@ -42,6 +42,7 @@ from hnlmrec.stage_names import (
     train_name,
 )
 from hnlmrec.stages import (
+    TunedError,
     check_counts,
     compare_stage,
     encode_stage,
@@ -253,6 +254,8 @@ class Pipeline:
     world
         The processes that run it together: each has a pipeline of the same configuration, and
         sees the same run folder. The first prints, decides and writes.
+    claim
+        Make the run folder its own. Without that it may only be read.
     """
 
     def __init__(
@@ -262,6 +265,7 @@ class Pipeline:
         *,
         update: bool = False,
         world: World = ALONE,
+        claim: bool = True,
     ) -> None:
         self.config = config
         self.reporter = reporter if world.is_first else Reporter(Console(quiet=True))
@@ -270,7 +274,7 @@ class Pipeline:
         self.folder = RunFolder(config.run)
         self.stages = plan(config)
         if world.is_first:
-            self.folder.claim(config, update=update)
+            (self.folder.claim if claim else self.folder.check)(config, update=update)
         self.context = Context(config, self.folder, self.reporter, world)
         self._keys: dict[str, str] = {}
 
@@ -332,10 +336,22 @@ class Pipeline:
             for stage in self._in_order(wanted):
                 self._skip(stage)
             return
-        with self.holding():
+        with self.holding(), self._engine():
             for stage in self._in_order(wanted):
                 self._run_stage(stage)
             self.folder.gather()
+
+    def tune_only(self) -> None:
+        """Run `finetune` up to where the language model is tuned, and leave it unfinished.
+
+        What is then to be computed of its states, shards can compute.
+        """
+        self.context.tune_only = True
+        try:
+            with suppress(TunedError):
+                self.run([FINETUNE])
+        finally:
+            self.context.tune_only = False
 
     def add(self, stage: Stage) -> None:
         """Add a stage that the configuration does not name, such as a trial."""
@@ -354,6 +370,17 @@ class Pipeline:
         """What a finished stage printed."""
         record = self.folder.record(name)
         return record.lines if record else []
+
+    @contextmanager
+    def _engine(self) -> Iterator[None]:
+        """Keep what stages are computed on, where that is not this process."""
+        if self.config.engine.name == "local":
+            yield
+            return
+        from hnlmrec.distributed.ray_cluster import cluster
+
+        with cluster(self.config.engine):
+            yield
 
     def _in_order(self, wanted: set[str]) -> Iterator[Stage]:
         return (stage for name, stage in self.stages.items() if name in wanted)

@@ -7,12 +7,37 @@ packages.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hnlmrec.context import PRETRAINED, Context
 from hnlmrec.disk import write_atomically
 from hnlmrec.errors import ArtifactError
-from hnlmrec.stage_names import ENCODE_ITEMS, ENCODE_USERS, FINETUNE, PREPARE, PROFILE, SYNTHESIZE
+from hnlmrec.stage_names import (
+    ENCODE_ITEMS,
+    ENCODE_USERS,
+    FINETUNE,
+    NAME,
+    PICK,
+    PREPARE,
+    PROFILE,
+    SYNTHESIZE,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from torch import Tensor
+
+    from hnlmrec.language.writer import Writer
+    from hnlmrec.synthesis.model import HardNegativeModel
+
+    Indices = npt.NDArray[np.int64]
+
+
+class TunedError(Exception):
+    """Ends a fine-tuning of which no more than tuning was asked for."""
 
 
 def prepare_stage(context: Context, folder: Path) -> list[str]:
@@ -51,7 +76,7 @@ def profile_stage(context: Context, folder: Path) -> list[str]:
         load_reviews(context.run.stage(PREPARE)),
         folder,
         context.config.seed,
-        context.writer,
+        partial(_writer, context, PROFILE),
         context.config.language.server,
         lambda text: context.reporter.line(f"    {text}"),
         context.reporter.progress,
@@ -73,7 +98,7 @@ def name_stage(context: Context, folder: Path) -> list[str]:
         context.item_texts,
         folder,
         config.seed,
-        context.writer(),
+        _writer(context, NAME),
         context.language_model,
         config.language.server,
         lambda text: context.reporter.line(f"    {text}"),
@@ -83,17 +108,11 @@ def name_stage(context: Context, folder: Path) -> list[str]:
 
 def pick_stage(context: Context, folder: Path) -> list[str]:
     """Let the language model pick a favourite and a least liked item of users."""
-    import numpy as np
-
-    from hnlmrec.baselines.picking import chosen_users, pick_by_model, pick_by_vectors
-    from hnlmrec.evaluation.ranking import rank
+    from hnlmrec.baselines.picking import pick_by_model, pick_by_vectors
     from hnlmrec.profiles import Profiles
 
-    config, interactions = context.config, context.interactions
-    users = chosen_users(config.pick, interactions.n_users, config.seed)
-    ranked = rank(context.pretrained(), users, [interactions.train], config.pick.candidates)
-    # in no order: a model that chooses by place then does not choose by the CF model's scores
-    candidates = np.random.default_rng(config.seed).permuted(ranked, axis=1).astype(np.int64)
+    config = context.config
+    users, candidates = candidates_to_pick(context)
     if config.pick.picker == "encoder":
         vectors = context.unit_vectors(ENCODE_USERS), context.unit_vectors(ENCODE_ITEMS)
         return pick_by_vectors(users, candidates, *vectors, folder).lines()
@@ -105,24 +124,32 @@ def pick_stage(context: Context, folder: Path) -> list[str]:
         Profiles.load(context.run.stage(PROFILE)).users,
         context.item_texts,
         folder,
-        context.writer(),
+        _writer(context, PICK),
         config.language.server,
         lambda text: context.reporter.line(f"    {text}"),
         context.reporter.progress,
     ).lines()
 
 
+def candidates_to_pick(context: Context) -> tuple[Indices, Indices]:
+    """The users that are asked about ``[n]``, and the candidates of each ``[n, C]``."""
+    import numpy as np
+
+    from hnlmrec.baselines.picking import chosen_users
+    from hnlmrec.evaluation.ranking import rank
+
+    config, interactions = context.config, context.interactions
+    users = chosen_users(config.pick, interactions.n_users, config.seed)
+    ranked = rank(context.pretrained(), users, [interactions.train], config.pick.candidates)
+    # in no order: a model that chooses by place then does not choose by the CF model's scores
+    return users, np.random.default_rng(config.seed).permuted(ranked, axis=1).astype(np.int64)
+
+
 def preview_profiles(context: Context, sample: int) -> Iterator[str]:
     """Show how profiles are asked for and answered; see `hnlmrec.profiles.preview`."""
-    from hnlmrec.data.prepare import load_reviews
-    from hnlmrec.profiles.generate import ProfileData
     from hnlmrec.profiles.preview import preview
 
-    config = context.config
-    reviews = load_reviews(context.run.stage(PREPARE))
-    data = ProfileData(
-        config.profile, context.interactions, context.item_texts, reviews, config.seed
-    )
+    config, data = context.config, context.profile_data()
     return preview(
         data, config.profile, config.seed, context.writer(), config.language.server, sample
     )
@@ -155,6 +182,7 @@ def encode_stage(context: Context, folder: Path, kind: str) -> list[str]:
     from hnlmrec.synthesis.encode import encode
 
     config, profiles = context.config, Profiles.load(context.run.stage(PROFILE))
+    _fill_ahead(context, ENCODE_USERS if kind == "user" else ENCODE_ITEMS, folder)
     return encode(
         kind,
         profiles.users if kind == "user" else profiles.items,
@@ -181,8 +209,22 @@ def finetune_stage(context: Context, folder: Path) -> list[str]:
         lesson = Lesson.of_teacher(
             config.synthesis, inputs, context.teacher_model(), folder, config.seed, progress
         )
+
+    def when_tuned(model: HardNegativeModel) -> None:
+        if context.tune_only:
+            raise TunedError
+        learned = {name: value.detach().cpu() for name, value in model.trainable().items()}
+        _fill_ahead(context, FINETUNE, folder, learned)
+
     return finetune(
-        config.synthesis, inputs, context.language_model(), folder, config.seed, progress, lesson
+        config.synthesis,
+        inputs,
+        context.language_model(),
+        folder,
+        config.seed,
+        progress,
+        lesson,
+        when_tuned,
     ).lines()
 
 
@@ -191,6 +233,7 @@ def synthesize_stage(context: Context, folder: Path) -> list[str]:
     from hnlmrec.synthesis.synthesize import synthesize
 
     config = context.config
+    _fill_ahead(context, SYNTHESIZE, folder)
     return synthesize(
         config.synthesis,
         context.synthesis_inputs(),
@@ -200,6 +243,35 @@ def synthesize_stage(context: Context, folder: Path) -> list[str]:
         config.seed,
         context.reporter.progress,
     ).lines()
+
+
+def _writer(context: Context, stage: str) -> Writer:
+    """What asks the language model for a stage: by Ray, everything is answered when it begins."""
+    writer = context.writer()
+    if _by_ray(context, stage):
+        from hnlmrec.distributed.ray_answers import answer_ahead
+
+        answer_ahead(context, stage, writer)
+    return writer
+
+
+def _fill_ahead(
+    context: Context, stage: str, folder: Path, learned: dict[str, Tensor] | None = None
+) -> None:
+    """By Ray, fill the tables of vectors that a stage is to compute."""
+    if _by_ray(context, stage):
+        from hnlmrec.distributed.ray_rows import fill_ahead
+
+        fill_ahead(context, stage, folder, learned)
+
+
+def _by_ray(context: Context, stage: str) -> bool:
+    """Whether Ray's workers do the language model's part of a stage."""
+    if context.config.engine.name != "ray":
+        return False
+    from hnlmrec.distributed.work import why_not
+
+    return why_not(context.config, stage) is None
 
 
 def verify_store(context: Context) -> list[str]:

@@ -59,7 +59,7 @@ def test_a_vector_is_the_pooled_state_of_the_worded_text(
 def test_interrupted_it_encodes_what_misses_only(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hnlmrec.synthesis.states._CHUNK", 2)
+    monkeypatch.setattr("hnlmrec.synthesis.encode.STATES_CHUNK", 2)
 
     def stop(text: str, done: int, total: int) -> None:
         if done == 4:

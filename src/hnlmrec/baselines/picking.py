@@ -21,6 +21,7 @@ from hnlmrec.language.writer import Writer
 from hnlmrec.profiles.asking import Form, Progress, ask, estimate
 from hnlmrec.profiles.fallbacks import fallback_lines
 from hnlmrec.profiles.prompts import Request, request
+from hnlmrec.profiles.questions import Questions
 from hnlmrec.profiles.schema import RejectedAnswerError
 from hnlmrec.profiles.text import plain_items
 from hnlmrec.profiles.wording import Wording
@@ -164,14 +165,11 @@ def pick_by_model(
     prices, say, progress
         As in `hnlmrec.profiles.generate.generate_profiles`.
     """
-    whole = (candidates >= 0).all(axis=1)
-    wording = Wording.read("picks", config.wording)
-    requests = pick_requests(users[whole], candidates[whole], profiles, texts, wording)
-    form = pick_form(candidates.shape[1], config.max_new_tokens)
+    questions = pick_questions(config, asking, users, candidates, profiles, texts)
+    requests, form = questions.requests, questions.form
     if say is not None:
         say(estimate(requests, form, asking, writer, prices))
-    limit = asking.max_fallback_share
-    written = ask(requests, form, asking, writer, progress, limit=limit)
+    written = ask(requests, form, asking, writer, progress, limit=questions.limit)
     row_of = {user: row for row, user in enumerate(users.tolist())}
     who = sorted(written.answers)
     rows = np.array([row_of[user] for user in who], dtype=np.int64)
@@ -185,6 +183,22 @@ def pick_by_model(
         usage=asdict(writer.usage),
     )
     return _write(users, candidates, rows, places, report, folder)
+
+
+def pick_questions(
+    config: PickConfig,
+    asking: ProfileConfig,
+    users: npt.NDArray[np.int64],
+    candidates: Candidates,
+    profiles: list[str],
+    texts: ItemTexts,
+) -> Questions:
+    """What the language model is asked about users who have all candidates; see `pick_by_model`."""
+    whole = (candidates >= 0).all(axis=1)
+    wording = Wording.read("picks", config.wording)
+    requests = pick_requests(users[whole], candidates[whole], profiles, texts, wording)
+    form = pick_form(candidates.shape[1], config.max_new_tokens)
+    return Questions(requests, form, users[whole], asking.max_fallback_share)
 
 
 def pick_by_vectors(

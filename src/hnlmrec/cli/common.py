@@ -58,6 +58,18 @@ ModelOption = Annotated[
     str | None, typer.Option("--model", help="Only this model; by default all of the config.")
 ]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Only this seed; by default all.")]
+EngineOption = Annotated[
+    str | None,
+    typer.Option("--engine", help="local, or ray: workers of a Ray cluster (engine.name)."),
+]
+ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        help="Only one part of the language model's work, as in 2/8; `hnlmrec merge` brings all "
+        "parts together.",
+    ),
+]
 
 
 def load_config(path: Path, folder: Path | None, changes: list[str] | None) -> RunConfig:
@@ -91,11 +103,18 @@ def pipeline_of(
     update: bool,
     *,
     strict: bool = False,
+    engine: str | None = None,
+    claim: bool = True,
 ) -> Pipeline:
-    """The pipeline of a configuration as `load_config` reads it; ``strict`` sets data.strict."""
+    """The pipeline of a configuration as `load_config` reads it.
+
+    ``strict`` sets data.strict, ``engine`` engine.name; see `Pipeline` for ``claim``.
+    """
     if strict:
         changes = [*(changes or []), "data.strict=true"]
+    if engine is not None:
+        changes = [*(changes or []), f"engine.name={engine}"]
     config = load_config(path, folder, changes)
     from hnlmrec.pipeline import Pipeline
 
-    return Pipeline(config, Reporter(Console()), update=update, world=current())
+    return Pipeline(config, Reporter(Console()), update=update, world=current(), claim=claim)

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from hnlmrec.cli.common import (
     Config,
+    EngineOption,
     RunOption,
     SetOption,
     StrictOption,
@@ -57,9 +58,10 @@ def run(
     changes: SetOption = None,
     update: UpdateOption = False,
     strict: StrictOption = False,
+    engine: EngineOption = None,
 ) -> None:
     """Do all stages, and end with the table that compares the models."""
-    pipeline = pipeline_of(config, folder, changes, update, strict=strict)
+    pipeline = pipeline_of(config, folder, changes, update, strict=strict, engine=engine)
     pipeline.run(["compare"])
     pipeline.reporter.line(f"artefacts: {pipeline.folder.path}")
 

@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,9 @@ SELECT model, count(*) AS answers, sum(prompt_tokens) AS prompt_tokens,
        max(used) AS used
 FROM answers GROUP BY model ORDER BY model
 """
+_ALL = """
+SELECT key, model, text, prompt_tokens, answer_tokens, whole, seconds FROM answers ORDER BY key
+"""
 _DAMAGED = "it is damaged: delete that file, or name another by language.answers"
 _FULL = "free some space and run the same command again: what was answered is kept"
 _MENDS = {
@@ -47,6 +50,8 @@ _WAIT_SECONDS = 60.0
 # what values raise that only a damaged file can hold
 _ODD_VALUES = (TypeError, ValueError, OverflowError)
 _KEYS_A_QUERY = 500
+# key, model, answer, and how long it took
+Kept = tuple[str, str, Answer, float]
 
 
 def default_path() -> Path:
@@ -73,6 +78,8 @@ class AnswerCache:
     ----------
     path
         The file; it is made when absent.
+    alone
+        This process alone has it: then it may lie on a network disk.
 
     Raises
     ------
@@ -80,7 +87,7 @@ class AnswerCache:
         When the file cannot be made or is none of SQLite.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, alone: bool = False) -> None:
         self.path = path
         self._lock = threading.Lock()
         with self._explained():
@@ -88,6 +95,9 @@ class AnswerCache:
             self._file = sqlite3.connect(
                 path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False
             )
+            if alone:
+                # the log then needs no memory that processes share
+                self._file.execute("PRAGMA locking_mode=EXCLUSIVE")
             self._file.execute("PRAGMA journal_mode=WAL")
             # each answer is paid for: NORMAL would lose the last of them with the power
             self._file.execute("PRAGMA synchronous=FULL")
@@ -134,6 +144,25 @@ class AnswerCache:
                     answer.whole, seconds, time.time(),
                 ),
             )  # fmt: skip
+
+    def add_missing(self, rows: Sequence[Kept]) -> int:
+        """Keep answers whose keys have none yet, all at once; how many."""
+        now = time.time()
+        values = [
+            (key, model, answer.text, answer.prompt_tokens, answer.answer_tokens, answer.whole,
+             seconds, now)
+            for key, model, answer, seconds in rows
+        ]  # fmt: skip
+        with self._explained(), self._lock, self._file:
+            self._file.execute("BEGIN")
+            return self._file.executemany(
+                "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)", values
+            ).rowcount
+
+    def all(self) -> Iterator[list[Kept]]:
+        """All answers, some at a time; nothing may be added meanwhile."""
+        with self._explained(), self._lock:
+            yield from _kept(self._file)
 
     def summary(self) -> pl.DataFrame:
         """A row a model: ``model``, ``answers``, their tokens, ``hits``, ``seconds``, ``used``."""
@@ -185,6 +214,34 @@ class AnswerCache:
                 where=str(self.path),
                 mend=mend,
             ) from None
+
+
+def answers_in(path: Path) -> Iterator[list[Kept]]:
+    """All answers of a file that nobody writes to, some at a time.
+
+    Raises
+    ------
+    ArtifactError
+        When it is damaged.
+    """
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?immutable=1", uri=True)) as file:
+            yield from _kept(file)
+    except (sqlite3.Error, *_ODD_VALUES) as error:
+        raise ArtifactError(
+            f"these answers cannot be read ({error})",
+            where=str(path),
+            mend="delete that folder and run its shard again",
+        ) from None
+
+
+def _kept(file: sqlite3.Connection) -> Iterator[list[Kept]]:
+    found = file.execute(_ALL)
+    while rows := found.fetchmany(_KEYS_A_QUERY):
+        yield [
+            (key, model, Answer(text, int(asked), int(answered), bool(whole)), float(took))
+            for key, model, text, asked, answered, whole, took in rows
+        ]
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -51,7 +53,7 @@ class LocalLanguageModel:
         transformers.utils.logging.disable_progress_bar()  # stages show their own
         folder = locate(config.model)
         device = pick_device(config.device)
-        try:
+        with _explained(folder):
             settings = transformers.AutoConfig.from_pretrained(folder, **DATA_ONLY)
             kind = transformers.AutoModel
             if any(name.endswith("ForCausalLM") for name in settings.architectures or ()):
@@ -59,25 +61,26 @@ class LocalLanguageModel:
             network = kind.from_pretrained(
                 folder, use_safetensors=True, **DATA_ONLY, **_precision(config.dtype, device)
             )
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **DATA_ONLY)
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-            reason = str(error)
-            if "trust_remote_code" in reason:  # it would tell the user to pass it
-                reason = "it has code of its own that would have to be run, which is never done"
-            raise ModelError(
-                f"transformers cannot load this model ({reason})",
-                where=str(folder),
-                mend="name another model by language.model",
-            ) from None
-        if tokenizer.pad_token is None:
-            # padding is masked everywhere, so any token will do
-            tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+            tokenizer = _tokenizer(folder)
         return cls(
             network.eval(),
             tokenizer,
             batch_tokens=config.batch_tokens,
             max_tokens=config.max_tokens,
         )
+
+    @staticmethod
+    def width_and_tokenizer(config: LanguageConfig) -> tuple[int, Any]:
+        """Size of a hidden state, and the tokenizer, without loading the weights.
+
+        Raises
+        ------
+        ModelError
+            When the model is absent, damaged or not one.
+        """
+        with _explained(folder := locate(config.model)):
+            settings = require("transformers").AutoConfig.from_pretrained(folder, **DATA_ONLY)
+            return int(settings.hidden_size), _tokenizer(folder)
 
     @property
     def model(self) -> nn.Module:
@@ -159,6 +162,29 @@ class LocalLanguageModel:
         from hnlmrec.language.constrained import ConstrainedGenerator
 
         return ConstrainedGenerator(self.network, self.tokenizer)
+
+
+def _tokenizer(folder: Path) -> Any:
+    tokenizer = require("transformers").AutoTokenizer.from_pretrained(folder, **DATA_ONLY)
+    if tokenizer.pad_token is None:
+        # padding is masked everywhere, so any token will do
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    return tokenizer
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        reason = str(error)
+        if "trust_remote_code" in reason:  # it would tell the user to pass it
+            reason = "it has code of its own that would have to be run, which is never done"
+        raise ModelError(
+            f"transformers cannot load this model ({reason})",
+            where=str(folder),
+            mend="name another model by language.model",
+        ) from None
 
 
 def as_tokens(tokenizer: Any, texts: Sequence[str], limit: int | None) -> list[list[int]]:

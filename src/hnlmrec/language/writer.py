@@ -11,7 +11,7 @@ from typing import Any
 
 from hnlmrec.config import LanguageConfig
 from hnlmrec.errors import ModelError
-from hnlmrec.language.cache import AnswerCache, answer_key, default_path
+from hnlmrec.language.cache import AnswerCache, Kept, answer_key, default_path
 from hnlmrec.language.local import LocalLanguageModel
 from hnlmrec.language.locate import locate
 from hnlmrec.language.protocol import Answer, LanguageModel, Prompt
@@ -45,6 +45,11 @@ class Writer:
         Gives the model.
     cache
         Where answers are kept.
+
+    Attributes
+    ----------
+    failures
+        Questions that were asked in vain, by their keys, and why: they are not asked again.
     """
 
     def __init__(
@@ -52,23 +57,25 @@ class Writer:
     ) -> None:
         self.identity, self._load, self.cache = identity, load, cache
         self.usage = Usage()
+        self.failures: dict[str, str] = {}
 
     @classmethod
-    def of(cls, config: LanguageConfig, model: str | None = None) -> Writer:
-        """The writer of ``model``, or of the configuration's when None."""
+    def of(
+        cls, config: LanguageConfig, model: str | None = None, cache: AnswerCache | None = None
+    ) -> Writer:
+        """The writer of ``model``, or of the configuration's; into ``cache``, or its own."""
         config = config.model_copy(update={"model": model or config.model})
-        cache = AnswerCache(config.answers or default_path())
-        if name := config.served_model:
+        cache = cache or AnswerCache(config.answers or default_path())
+        if config.served_model is None:
+            identity = f"{config.model} ({_fingerprint(config)})"
+        else:
             server = config.server
             identity = f"{config.model} ({server.response_format}, {server.temperature})"
 
-            def load() -> LanguageModel:
-                proven = cache.seconds_an_answer(identity) is not None
-                return ServedLanguageModel(name, server, proven=proven)
+        def load() -> LanguageModel:
+            return model_of(config, proven=cache.seconds_an_answer(identity) is not None)
 
-            return cls(identity, load, cache)
-        identity = f"{config.model} ({_fingerprint(config)})"
-        return cls(identity, lambda: LocalLanguageModel.load(config), cache)
+        return cls(identity, load, cache)
 
     @cached_property
     def model(self) -> LanguageModel:
@@ -79,7 +86,7 @@ class Writer:
         self, prompts: Sequence[Prompt], schema: dict[str, Any], max_new_tokens: int
     ) -> list[Prompt]:
         """The distinct prompts that the model would have to answer."""
-        keys = self._keys(prompts, schema, max_new_tokens)
+        keys = self.keys(prompts, schema, max_new_tokens)
         found = self.cache.find(keys)
         distinct = dict(zip(keys, prompts, strict=True))
         return [prompt for key, prompt in distinct.items() if key not in found]
@@ -101,7 +108,7 @@ class Writer:
         ModelError
             When the model cannot be asked any more; it says how many answers are kept.
         """
-        keys = self._keys(prompts, schema, max_new_tokens)
+        keys = self.keys(prompts, schema, max_new_tokens)
         places: dict[str, list[int]] = {}
         for place, key in enumerate(keys):
             places.setdefault(key, []).append(place)
@@ -110,7 +117,11 @@ class Writer:
         for key, answer in found.items():
             self.usage.cached += len(places[key])
             yield from ((place, answer) for place in places[key])
-        open_ = [key for key in places if key not in found]
+        for key in [key for key in places if key in self.failures and key not in found]:
+            failed = Answer("", whole=False, failure=self.failures[key])
+            self._count(failed)
+            yield from ((place, failed) for place in places[key])
+        open_ = [key for key in places if key not in found and key not in self.failures]
         if not open_:
             return
         model = self.model
@@ -125,15 +136,18 @@ class Writer:
             for number, answer in written:
                 now = time.perf_counter()
                 key = open_[number]
+                if answer.failure:
+                    self.failures[key] = answer.failure
                 if answer.text:
                     self.cache.add(key, self.identity, answer, now - start)
                 start = now
                 self._count(answer)
                 yield from ((place, answer) for place in places[key])
 
-    def _keys(
+    def keys(
         self, prompts: Sequence[Prompt], schema: dict[str, Any], max_new_tokens: int
     ) -> list[str]:
+        """What the answers to prompts are kept under."""
         return [answer_key(prompt, schema, self.identity, max_new_tokens) for prompt in prompts]
 
     @contextmanager
@@ -153,6 +167,45 @@ class Writer:
         self.usage.cut += not answer.whole
         self.usage.prompt_tokens += answer.prompt_tokens
         self.usage.answer_tokens += answer.answer_tokens
+
+
+class KeptAnswers(Writer):
+    """Gives the answers that are kept, and asks nobody.
+
+    Attributes
+    ----------
+    found
+        What it has given.
+    """
+
+    def __init__(self, identity: str, cache: AnswerCache) -> None:
+        super().__init__(identity, _nobody, cache)
+        self.found: list[Kept] = []
+
+    def ask(
+        self,
+        prompts: Sequence[Prompt],
+        schema: dict[str, Any],
+        *,
+        max_new_tokens: int,
+        batch_size: int,
+    ) -> Iterator[tuple[int, Answer]]:
+        """Yield the place of a prompt and its answer, of those that have one."""
+        keys = self.keys(prompts, schema, max_new_tokens)
+        found = self.cache.find(keys)
+        self.found += [(key, self.identity, answer, 0.0) for key, answer in found.items()]
+        yield from ((place, found[key]) for place, key in enumerate(keys) if key in found)
+
+
+def _nobody() -> LanguageModel:
+    raise AssertionError("nobody is asked")
+
+
+def model_of(config: LanguageConfig, *, proven: bool = False) -> LanguageModel:
+    """The configured model; ``proven`` says whether its server has answered before."""
+    if config.served_model is not None:
+        return ServedLanguageModel(config.served_model, config.server, proven=proven)
+    return LocalLanguageModel.load(config)
 
 
 def _fingerprint(config: LanguageConfig) -> str:

@@ -70,12 +70,15 @@ class Written(Generic[T]):
         At which of the `ATTEMPTS` an answer was accepted.
     examples
         A rejected answer by the reason.
+    open
+        Those of which a question has not been answered: of a writer that asks nobody.
     """
 
     answers: dict[int, T] = field(default_factory=dict)
     reasons: dict[int, str] = field(default_factory=dict)
     attempt: dict[int, str] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
+    open: set[int] = field(default_factory=set)
 
     @property
     def attempts(self) -> dict[str, int]:
@@ -168,6 +171,7 @@ def _ask_some(
     prompts = {name: request.prompt for name, request in requests.items()}
     for attempt in ATTEMPTS[: config.attempts]:
         names, rejected = list(prompts), {}
+        unanswered = set(names)
         answers = writer.ask(
             list(prompts.values()),
             form.schema,
@@ -177,6 +181,7 @@ def _ask_some(
         for done, (place, answer) in enumerate(answers, start=1):
             name = names[place]
             request = requests[name]
+            unanswered.discard(name)
             try:
                 if answer.failure:
                     written.reasons[name] = answer.failure
@@ -189,6 +194,7 @@ def _ask_some(
                 written.examples.setdefault(reason, answer.text)
                 rejected[name] = request.repaired(answer.text, reason)
             note(attempt, len(names) - done)
+        written.open |= unanswered
         # in the requests' order, whatever order the answers came in
         prompts = {name: rejected[name] for name in names if name in rejected}
         if attempt == ATTEMPTS[1]:

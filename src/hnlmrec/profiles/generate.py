@@ -20,6 +20,7 @@ from hnlmrec.profiles.asking import Progress, Written, ask, estimate, profile_fo
 from hnlmrec.profiles.fallbacks import fallback_lines, mixed_up
 from hnlmrec.profiles.history import training_items
 from hnlmrec.profiles.prompts import Request, item_requests, user_requests
+from hnlmrec.profiles.questions import Questions
 from hnlmrec.profiles.schema import Profile
 from hnlmrec.profiles.store import COLUMNS
 from hnlmrec.profiles.template import item_templates, user_templates
@@ -164,11 +165,8 @@ def generate_profiles(
     """
     start = time.perf_counter()
     data = ProfileData(config, interactions, texts, reviews, seed)
-    rng = np.random.default_rng(seed)
-    users = _chosen(config.generator, config.llm_sample_users, interactions.n_users, rng)
-    items = _chosen(config.generator, config.llm_sample_items, interactions.n_items, rng)
-    requests = data.requests(users, items)
-    form = profile_form(config)
+    questions = profile_questions(data, seed)
+    requests, form = questions.requests, questions.form
     written: Written[Profile] = Written()
     usage: dict[str, int] = {}
     notes: list[str] = []
@@ -179,9 +177,7 @@ def generate_profiles(
         else:
             if say is not None:
                 say(estimate(requests, form, config, asking, prices))
-            # a sample is for the eye
-            limit = config.max_fallback_share if config.generator == "llm" else 1.0
-            written = ask(requests, form, config, asking, progress, limit=limit)
+            written = ask(requests, form, config, asking, progress, limit=questions.limit)
             usage = asdict(asking.usage)
             # in the order of the questions, whatever order the answers came in
             pairs = [
@@ -208,6 +204,17 @@ def generate_profiles(
     )
     (folder / "report.json").write_text(report.model_dump_json(indent=2), encoding="utf-8")
     return report
+
+
+def profile_questions(data: ProfileData, seed: int) -> Questions:
+    """What the language model is asked; ``seed`` is of the sample, where it writes only one."""
+    config, rng = data.config, np.random.default_rng(seed)
+    users = _chosen(config.generator, config.llm_sample_users, data.n_users, rng)
+    items = _chosen(config.generator, config.llm_sample_items, data.n_items, rng)
+    requests = data.requests(users, items)
+    # a sample is for the eye
+    limit = config.max_fallback_share if config.generator == "llm" else 1.0
+    return Questions(requests, profile_form(config), np.fromiter(requests, np.int64), limit)
 
 
 def _chosen(

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Self
 
 from pydantic import BaseModel
+from torch import Tensor
 
 from hnlmrec.config import FinetuneConfig, LanguageConfig
 from hnlmrec.disk import write_atomically
 from hnlmrec.language.local import LocalLanguageModel
 from hnlmrec.language.served import ServedLanguageModel
 from hnlmrec.measure import Meter
-from hnlmrec.synthesis.query import PROMPTS
-from hnlmrec.synthesis.states import UNTUNED, bare_encoder, encode_all
+from hnlmrec.synthesis.filling import Filling
+from hnlmrec.synthesis.query import PROMPTS, QueryEncoder, Segments, tokens_of
+from hnlmrec.synthesis.states import STATES_CHUNK, UNTUNED, bare_encoder
 from hnlmrec.synthesis.task import Progress
-from hnlmrec.synthesis.vectors import Shape, VectorTable
+from hnlmrec.synthesis.vectors import Rows, Shape, written_width
 
 _CHUNK = 1024
 # a bound on what a token stands for, and what it does in English: a server's own are not known here
@@ -71,43 +76,83 @@ def encode(
     progress
         Called with a text, how many are written, and of how many.
     """
-    meter, served = Meter(), language.served_model
-    if served is not None:
-        server = ServedLanguageModel(served, language.server)
-        cut = language.max_tokens * _LONGEST_TOKEN
-        prompts = [PROMPTS[kind].format(text)[:cut] for text in texts]
-        table = _ask(server, prompts, folder / UNTUNED, f"{kind} texts", progress)
-        tokens = sum(map(len, prompts)) // _CHARACTERS_A_TOKEN
-    else:
-        encoder = bare_encoder(LocalLanguageModel.load(language), finetune)
-        segments = encoder.segments(kind, texts, None)
-        table = encode_all(encoder, segments, folder / UNTUNED, f"{kind} texts", progress)
-        tokens = int(encoder.count(segments).sum())
+    meter = Meter()
+    source = Texts.of(kind, texts, language, finetune, written_width(folder / UNTUNED))
+    table = source.filling.fill(folder, progress)
     report = EncodeReport(
         texts=len(table),
         width=table.width,
-        tokens=tokens,
-        estimated=served is not None,
+        tokens=source.tokens(),
+        estimated=source.estimated,
         seconds=round(meter.seconds(), 3),
     )
     write_atomically(folder / "report.json", report.model_dump_json(indent=1).encode())
     return report
 
 
-def _ask(
-    server: ServedLanguageModel,
-    prompts: Sequence[str],
-    path: Path,
-    what: str,
-    progress: Progress | None,
-) -> VectorTable:
-    """Write the server's embeddings into a table; rows that are written are kept."""
-    table = VectorTable.create(path, Shape(len(prompts), server.width))
-    todo = table.missing()
-    for start in range(0, len(todo), _CHUNK):
-        rows = todo[start : start + _CHUNK]
-        table.write(rows, server.encode([prompts[row] for row in rows]))
-        if progress:
-            done = len(prompts) - len(todo) + start + len(rows)
-            progress(f"embedding {what}", done, len(prompts))
-    return table
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """Texts to be encoded: their table, and how many tokens they are.
+
+    A local model is loaded by the first chunk, and without any by nobody.
+    """
+
+    filling: Filling
+    tokens: Callable[[], int]
+    estimated: bool
+
+    @classmethod
+    def of(
+        cls,
+        kind: str,
+        texts: Sequence[str],
+        language: LanguageConfig,
+        finetune: FinetuneConfig,
+        width: int | None = None,
+    ) -> Self:
+        """What `encode` writes of its parameters.
+
+        A server is asked for the size of its vectors, unless ``width`` says it.
+        """
+        if language.served_model is not None:
+            server = ServedLanguageModel(language.served_model, language.server)
+            return cls._served(kind, texts, language.max_tokens, server, width or server.width)
+        size, tokenizer = LocalLanguageModel.width_and_tokenizer(language)
+
+        @cache
+        def encoder() -> QueryEncoder:
+            return bare_encoder(LocalLanguageModel.load(language), finetune)
+
+        @cache
+        def segments() -> Segments:
+            return Segments(tokens_of(kind, texts, tokenizer, language.max_tokens), None)
+
+        def compute(rows: Rows) -> Tensor:
+            return encoder().encode(segments().take(rows))
+
+        def tokens() -> int:
+            return sum(map(len, segments().tokens))
+
+        shape, what = Shape(len(texts), size), f"encoding {kind} texts"
+        return cls(Filling(UNTUNED, shape, STATES_CHUNK, compute, what), tokens, estimated=False)
+
+    @classmethod
+    def _served(
+        cls,
+        kind: str,
+        texts: Sequence[str],
+        limit: int,
+        server: ServedLanguageModel,
+        width: int,
+    ) -> Self:
+        cut = limit * _LONGEST_TOKEN
+        prompts = [PROMPTS[kind].format(text)[:cut] for text in texts]
+
+        def compute(rows: Rows) -> Tensor:
+            return server.encode([prompts[row] for row in rows])
+
+        def tokens() -> int:
+            return sum(map(len, prompts)) // _CHARACTERS_A_TOKEN
+
+        shape, what = Shape(len(texts), width), f"embedding {kind} texts"
+        return cls(Filling(UNTUNED, shape, _CHUNK, compute, what), tokens, estimated=True)

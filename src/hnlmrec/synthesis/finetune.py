@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,7 @@ from hnlmrec.synthesis.targets import TargetReport, describe_targets
 from hnlmrec.synthesis.task import Phase, Progress, Task
 from hnlmrec.synthesis.vectors import VectorTable
 
+CHECKPOINT = "lora.checkpoint"
 _CENTRE_USERS = 64
 _DESCRIBED_PAIRS = 2048
 
@@ -92,11 +93,13 @@ def finetune(
     seed: int,
     progress: Progress | None = None,
     lesson: Lesson | None = None,
+    when_tuned: Callable[[HardNegativeModel], None] | None = None,
 ) -> FinetuneReport:
     """Teach the language model the hard negatives that `Supervision` names.
 
     With ``transfer_from``, take what was taught elsewhere, and encode the users and items here.
-    With a ``lesson``, the amortized head learns a teacher's answers too.
+    With a ``lesson``, the amortized head learns a teacher's answers too. ``when_tuned`` is called
+    before the tuned states are computed: those that it writes into ``folder`` are not computed.
 
     Writes ``adapter.safetensors``, in amortized mode the tuned states of users and items,
     ``log.jsonl`` and ``report.json``. Interrupted, it goes on from what is in ``folder``.
@@ -117,7 +120,7 @@ def finetune(
     model.histories = histories
     task = task_of(config, inputs, item_vectors, folder, seed)
     report.targets = describe(task, inputs, seed)
-    checkpoint = folder / "lora.checkpoint"
+    checkpoint = folder / CHECKPOINT
     if config.transfer_from is None:
         report.phases["lora"] = tune_language_model(task, model, checkpoint, progress)
     else:
@@ -129,6 +132,8 @@ def finetune(
 
     if config.mode == "amortized":
         meter = Meter()
+        if when_tuned is not None:
+            when_tuned(model)
         encoder, encoded = model.encoder, [model.items]
         items = encode_all(encoder, model.items, folder / ITEM_STATES, "items", progress)
         users = histories

@@ -21,6 +21,7 @@ from hnlmrec.language.writer import Writer
 from hnlmrec.profiles.asking import Form, Progress, ask, estimate
 from hnlmrec.profiles.fallbacks import fallback_lines
 from hnlmrec.profiles.prompts import Request, request
+from hnlmrec.profiles.questions import Questions
 from hnlmrec.profiles.schema import RejectedAnswerError, longest_text
 from hnlmrec.profiles.store import Profiles
 from hnlmrec.profiles.text import plain_items
@@ -166,16 +167,12 @@ def write_names(
     prices, say, progress
         As in `generate_profiles`.
     """
-    n_pairs = interactions.train.nnz
-    size = min(config.pairs or n_pairs, n_pairs)
-    pairs = np.sort(np.random.default_rng(seed).choice(n_pairs, size, replace=False))
-    wording = Wording.read("names", config.wording)
-    requests = name_requests(pairs, interactions, profiles, texts, wording)
-    form = name_form(config.max_new_tokens)
+    questions = name_questions(config, asking, interactions, profiles, texts, seed)
+    requests, form = questions.requests, questions.form
+    pairs = np.fromiter(requests, np.int64)
     if say is not None:
         say(estimate(requests, form, asking, writer, prices))
-    limit = asking.max_fallback_share
-    written = ask(requests, form, asking, writer, progress, limit=limit)
+    written = ask(requests, form, asking, writer, progress, limit=questions.limit)
     # in an order of their own: answers come in any, and another one when a run goes on, whose
     # vectors of names would then be those of others
     names = sorted({name for name in written.answers.values() if name is not None})
@@ -195,6 +192,25 @@ def write_names(
     )
     write_atomically(folder / "report.json", report.model_dump_json(indent=1).encode())
     return report
+
+
+def name_questions(
+    config: RouteAConfig,
+    asking: ProfileConfig,
+    interactions: Interactions,
+    profiles: Profiles,
+    texts: ItemTexts,
+    seed: int,
+) -> Questions:
+    """What the language model is asked about training pairs, by their positions, ascending."""
+    n_pairs = interactions.train.nnz
+    size = min(config.pairs or n_pairs, n_pairs)
+    pairs = np.sort(np.random.default_rng(seed).choice(n_pairs, size, replace=False))
+    wording = Wording.read("names", config.wording)
+    requests = name_requests(pairs, interactions, profiles, texts, wording)
+    users = interactions.pairs("train")[0][pairs].astype(np.int64)
+    form = name_form(config.max_new_tokens)
+    return Questions(requests, form, users, asking.max_fallback_share)
 
 
 def _ground(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -144,15 +145,15 @@ class QueryEncoder(nn.Module):
         embeddings
             CF embeddings ``[n, dim]``; None for a bare text, which is how target items are read.
         """
-        limit = self.language.max_tokens
-        tokens = self._tokenise([PROMPTS[kind].format(text) for text in texts], limit)
+        language = self.language
+        tokens = tokens_of(kind, texts, language.tokenizer, language.max_tokens)
         if embeddings is None or self.config.collaborative == "none":
             return Segments(tokens, None)
         unit = F.normalize(embeddings.float(), dim=1)
         if self.config.collaborative == "soft_tokens":
             return Segments(tokens, unit)
         digits = [" [" + " ".join(f"{x:.2f}" for x in row) + "]" for row in unit.tolist()]
-        signal = self._tokenise(digits, None)
+        signal = _tokenise(digits, language.tokenizer, None)
         return Segments([np.concatenate(both) for both in zip(tokens, signal, strict=True)], None)
 
     def forward(self, *parts: Segments) -> Tensor:
@@ -218,11 +219,17 @@ class QueryEncoder(nn.Module):
         given = [part.embeddings for part in parts if part.embeddings is not None]
         return [self.soft(embeddings.to(self.soft.weight.device)) for embeddings in given]
 
-    def _tokenise(self, texts: Sequence[str], limit: int | None) -> list[Tokens]:
-        if not texts:
-            return []
-        encoded = as_tokens(self.language.tokenizer, texts, limit)
-        return [np.asarray(ids or [0], dtype=np.int64) for ids in encoded]
+
+def tokens_of(kind: str, texts: Sequence[str], tokenizer: Any, limit: int) -> list[Tokens]:
+    """Token ids of texts in the wording of ``kind``, ``user`` or ``item``, cut at a limit."""
+    return _tokenise([PROMPTS[kind].format(text) for text in texts], tokenizer, limit)
+
+
+def _tokenise(texts: Sequence[str], tokenizer: Any, limit: int | None) -> list[Tokens]:
+    if not texts:
+        return []
+    encoded = as_tokens(tokenizer, texts, limit)
+    return [np.asarray(ids or [0], dtype=np.int64) for ids in encoded]
 
 
 def pool(states: Tensor, mask: Tensor, pooling: str) -> Tensor:

@@ -14,12 +14,13 @@ from torch.nn import functional as F
 
 from hnlmrec.config import FinetuneConfig
 from hnlmrec.language.local import LocalLanguageModel
+from hnlmrec.synthesis.filling import Filling
 from hnlmrec.synthesis.query import QueryEncoder, Segments
 from hnlmrec.synthesis.task import Progress
-from hnlmrec.synthesis.vectors import Shape, VectorTable
+from hnlmrec.synthesis.vectors import Rows, Shape, VectorTable
 
 UNTUNED, USER_STATES, ITEM_STATES = "untuned", "user_states", "item_states"
-_CHUNK, _USERS = 256, 8192
+STATES_CHUNK, _USERS = 256, 8192
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,16 +68,17 @@ def encode_all(
     encoder: QueryEncoder, segments: Segments, path: Path, what: str, progress: Progress | None
 ) -> VectorTable:
     """Write the states of all segments into a table, chunk by chunk; written rows are kept."""
-    table = VectorTable.create(path, Shape(len(segments), encoder.width))
-    todo = table.missing()
-    for start in range(0, len(todo), _CHUNK):
-        rows = todo[start : start + _CHUNK]
-        table.write(rows, encoder.encode(segments.take(rows)))
-        if progress:
-            progress(
-                f"encoding {what}", len(segments) - len(todo) + start + len(rows), len(segments)
-            )
-    return table
+    return states_of(encoder, segments, path.name, what).fill(path.parent, progress)
+
+
+def states_of(encoder: QueryEncoder, segments: Segments, name: str, what: str) -> Filling:
+    """The table of the states of all segments."""
+    shape = Shape(len(segments), encoder.width)
+
+    def compute(rows: Rows) -> Tensor:
+        return encoder.encode(segments.take(rows))
+
+    return Filling(name, shape, STATES_CHUNK, compute, f"encoding {what}")
 
 
 def write_histories(train: sp.csr_array, items: VectorTable, path: Path) -> VectorTable:

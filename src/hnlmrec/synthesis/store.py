@@ -15,7 +15,7 @@ from hnlmrec.data.interactions import Interactions
 from hnlmrec.errors import ArtifactError
 from hnlmrec.synthesis.vectors import Shape, Storage, VectorTable
 
-_NAME = "negatives"
+NEGATIVES = "negatives"
 _CHUNK, _SLACK = 65_536, 1e-3
 
 
@@ -36,23 +36,33 @@ class NegativeStore:
         cls, folder: Path, interactions: Interactions, width: int, storage: Storage = "float16"
     ) -> Self:
         """Open a store for writing; what an interrupted run wrote there is kept."""
-        shape = Shape(interactions.train.nnz, width, fingerprint(interactions), storage)
-        return cls(VectorTable.create(folder / _NAME, shape))
+        shape = store_shape(interactions, width, storage)
+        return cls(VectorTable.create(folder / NEGATIVES, shape))
 
     @classmethod
     def open(cls, folder: Path, interactions: Interactions) -> Self:
         """Open a store of these training pairs for reading; an ArtifactError when it is not."""
         mend = "run `hnlmrec synthesize` again"
-        return cls(VectorTable.open(folder / _NAME, note=fingerprint(interactions), mend=mend))
+        return cls(VectorTable.open(folder / NEGATIVES, note=fingerprint(interactions), mend=mend))
 
     def write(self, rows: np.ndarray, vectors: Tensor) -> None:
         """Write vectors, scaled to unit length, at rows ``[B]``."""
-        self.table.write(rows, F.normalize(vectors.float(), dim=-1))
+        self.table.write(rows, unit(vectors))
 
     def vectors(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Unit float32 vectors ``[B, width]`` of pairs ``[B]`` and which of them exist, bool."""
         vectors, present = self.table.read(index.cpu().numpy())
         return vectors.to(index.device), present.to(index.device)
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Vectors as a store keeps them: float32, of unit length."""
+    return F.normalize(vectors.float(), dim=-1)
+
+
+def store_shape(interactions: Interactions, width: int, storage: Storage) -> Shape:
+    """Of the table of a store."""
+    return Shape(interactions.train.nnz, width, fingerprint(interactions), storage)
 
 
 def verify(folder: Path, interactions: Interactions) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -9,14 +10,17 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from hnlmrec.config import SynthesisConfig
+from hnlmrec.data.interactions import Interactions
 from hnlmrec.disk import write_atomically
 from hnlmrec.language.local import LocalLanguageModel
+from hnlmrec.synthesis.filling import Filling
 from hnlmrec.synthesis.finetune import SynthesisInputs
 from hnlmrec.synthesis.live import LiveNegatives
 from hnlmrec.synthesis.model import HardNegativeModel
 from hnlmrec.synthesis.states import unit_vectors
-from hnlmrec.synthesis.store import NegativeStore
+from hnlmrec.synthesis.store import NEGATIVES, NegativeStore, store_shape, unit
 from hnlmrec.synthesis.task import Progress
+from hnlmrec.synthesis.vectors import Rows
 
 
 class SynthesisReport(BaseModel):
@@ -66,32 +70,15 @@ def synthesize(
     model = None
     if config.mode == "pairwise":
         assert language is not None
-        texts = (inputs.user_texts, inputs.item_texts)
-        # `restore` replaces the centres
-        centres = torch.zeros(2, width)
-        model = HardNegativeModel(config, language, texts, inputs.view, centres, seed).eval()
-        model.restore(finetuned)
+        model = pairwise_model(config, inputs, language, finetuned, width, seed)
         states = model.pairwise_states
     else:
         states = LiveNegatives.open(finetuned, inputs.view, inputs.interactions).of_pairs
-    store = NegativeStore.create(folder, inputs.interactions, width, config.storage)
-    all_users, all_items = inputs.interactions.pairs("train")
-    todo = store.table.missing()
-    for start in range(0, len(todo), config.chunk_pairs):
-        rows = todo[start : start + config.chunk_pairs]
-        users = torch.from_numpy(all_users[rows]).long()
-        items = torch.from_numpy(all_items[rows]).long()
-        with torch.inference_mode():
-            store.write(rows, states(users, items))
-        if progress:
-            progress(
-                "synthesising negatives",
-                len(all_users) - len(todo) + start + len(rows),
-                len(all_users),
-            )
-    tokens = 0 if model is None else model.pairwise_tokens(all_users, all_items)
+    table = negatives(config, inputs.interactions, width, states).fill(folder, progress)
+    store = NegativeStore(table)
+    tokens = 0 if model is None else model.pairwise_tokens(*inputs.interactions.pairs("train"))
     report = SynthesisReport(
-        pairs=len(all_users),
+        pairs=len(table),
         width=width,
         storage=config.storage,
         error_below=store.table.error_bound(),
@@ -102,6 +89,41 @@ def synthesize(
     )
     write_atomically(folder / "report.json", report.model_dump_json(indent=1).encode())
     return report
+
+
+def pairwise_model(
+    config: SynthesisConfig,
+    inputs: SynthesisInputs,
+    language: LocalLanguageModel,
+    finetuned: Path,
+    width: int,
+    seed: int,
+) -> HardNegativeModel:
+    """The fine-tuned model that reads pairs, in evaluation mode."""
+    texts = (inputs.user_texts, inputs.item_texts)
+    # `restore` replaces the centres
+    centres = torch.zeros(2, width)
+    model = HardNegativeModel(config, language, texts, inputs.view, centres, seed).eval()
+    model.restore(finetuned)
+    return model
+
+
+def negatives(
+    config: SynthesisConfig,
+    interactions: Interactions,
+    width: int,
+    states: Callable[[Tensor, Tensor], Tensor],
+) -> Filling:
+    """The table of a store; ``states`` gives h(u, i) of users and items, ``[B, width]``."""
+    users, items = (torch.from_numpy(part) for part in interactions.pairs("train"))
+
+    def compute(rows: Rows) -> Tensor:
+        index = torch.from_numpy(rows)
+        with torch.inference_mode():
+            return unit(states(users[index].long(), items[index].long()))
+
+    shape = store_shape(interactions, width, config.storage)
+    return Filling(NEGATIVES, shape, config.chunk_pairs, compute, "synthesising negatives")
 
 
 def _distinct_nearest(store: NegativeStore, item_vectors: Tensor, chunk: int) -> int:

@@ -162,11 +162,22 @@ class VectorTable:
         """
         numbers = vectors.float().cpu().numpy()
         if self._scales is None:
-            numbers = numbers.astype(np.float16)
-        else:
-            scales = np.abs(numbers).max(axis=1, initial=0) / _LARGEST
+            self._put(rows, numbers.astype(np.float16), None)
+            return
+        scales = np.abs(numbers).max(axis=1, initial=0) / _LARGEST
+        numbers = np.rint(numbers / np.where(scales > 0, scales, 1)[:, None]).astype(np.int8)
+        self._put(rows, numbers, scales)
+
+    def copy(self, rows: Rows, source: VectorTable, places: Rows) -> None:
+        """Write the rows at ``places`` of a table of the same width and storage, bit for bit."""
+        numbers = np.empty((len(rows), self.width), dtype=self.shape.storage)
+        for number, inside, at in source._parts(places):
+            numbers[at] = source._shards[number][inside]
+        self._put(rows, numbers, None if source._scales is None else source._scales[places])
+
+    def _put(self, rows: Rows, numbers: npt.NDArray[Any], scales: npt.NDArray[Any] | None) -> None:
+        if self._scales is not None:
             self._scales[rows] = scales
-            numbers = np.rint(numbers / np.where(scales > 0, scales, 1)[:, None]).astype(np.int8)
             self._scales.flush()
         for number, inside, places in self._parts(rows):
             self._shards[number][inside] = numbers[places]
@@ -201,6 +212,12 @@ class VectorTable:
         for number in np.unique(of_row):
             places = np.flatnonzero(of_row == number)
             yield int(number), rows[places] - number * self.shape.shard_rows, places
+
+
+def written_width(path: Path) -> int | None:
+    """Size of the vectors of a table that was begun, or None where there is none."""
+    shape = _read_shape(path)
+    return None if shape is None else shape.width
 
 
 def _reserve(file: Path, size: int) -> None:
