@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hnlmrec.config import RunConfig
+from hnlmrec.config import RunConfig, merge
 from hnlmrec.distributed.ray_cluster import cluster
 from hnlmrec.errors import HnlmrecError, ModelError
 
@@ -93,7 +93,7 @@ def _work(given: dict[str, Any]) -> list[str]:
     from hnlmrec.process import set_up_process
     from hnlmrec.reporting import Reporter
 
-    config = RunConfig.from_dict(given["config"])
+    config = RunConfig.from_dict(merge(given["config"], {"engine": {"name": "local"}}))
     set_up_process(config.threads)
     place = train.get_context()
     world = World(place.get_world_rank(), place.get_world_size())
