@@ -53,7 +53,7 @@ def write_on_ray(context: Context, folder: Path, name: str) -> list[str]:
         on_gpus = engine.gpus_per_worker > 0
         resources = {"CPU": engine.cpus_per_worker, "GPU": engine.gpus_per_worker}
         trainer = TorchTrainer(
-            _work,
+            _work,  # type: ignore[arg-type]  # Ray takes what it returns, and does not declare it
             train_loop_config={
                 "config": context.config.model_dump(mode="json"),
                 "stage": name,
@@ -72,7 +72,8 @@ def write_on_ray(context: Context, folder: Path, name: str) -> list[str]:
             ),
         )
         try:
-            result = trainer.fit()
+            # Ray declares another class than it gives
+            result: Any = trainer.fit()
         except TrainingFailedError as error:
             raise _own_error(error, folder) from None
         finally:
