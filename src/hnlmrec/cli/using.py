@@ -14,8 +14,8 @@ from hnlmrec.errors import ConfigError
 if TYPE_CHECKING:
     import polars as pl
 
-    from hnlmrec.negatives import EmbeddingView
     from hnlmrec.pipeline import Pipeline
+    from hnlmrec.training import TrainedModel
 
 _PANEL = "Use of a trained model"
 
@@ -64,7 +64,7 @@ def recommend(
     if output is not None:
         check_output(output)
     pipeline = pipeline_of(config, folder, None, update=False)
-    view = _trained(pipeline, model, seed)
+    view = _trained(pipeline, *_named(pipeline, model, seed)).view
     context = pipeline.context
     ids = [*(user or []), *(read_ids(users) if users else [])]
     if not ids and output is None:
@@ -90,15 +90,72 @@ def recommend(
             pipeline.reporter.console.print(_table(str(name), rows_of_user, titles))
 
 
-def _trained(pipeline: Pipeline, model: str | None, seed: int | None) -> EmbeddingView:
-    """The embeddings of a model, trained first if need be."""
+@app.command(rich_help_panel=_PANEL)
+def export(
+    config: Config,
+    what: Annotated[
+        Literal["embeddings", "negatives", "triplets"],
+        typer.Argument(
+            help="embeddings: of users and items, with ids and a model card; negatives: the "
+            "hard-negative item of each training pair, with its similarity and scores; triplets: "
+            "the same as texts, for sentence-transformers."
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(help="A folder; for negatives and triplets a .csv or .jsonl file, too."),
+    ],
+    folder: RunOption = None,
+    model: TrainedOption = None,
+    seed: TrainedSeedOption = None,
+) -> None:
+    """Write what a trained model knows for use elsewhere."""
+    from hnlmrec.recommending.embeddings import check_folder, export_embeddings
+    from hnlmrec.recommending.files import check_output, write_frames
+
+    (check_folder if what == "embeddings" else check_output)(output)
+    pipeline = pipeline_of(config, folder, None, update=False)
+    name, number = _named(pipeline, model, seed)
+    trained = _trained(pipeline, name, number)
+    context = pipeline.context
+    if what == "embeddings":
+        export_embeddings(
+            trained.view, context.interactions, context.config, pipeline.folder, name, number,
+            output,
+        )  # fmt: skip
+        pipeline.reporter.line(f"wrote {output}")
+        return
+    from hnlmrec.recommending.negatives import hard_negatives, with_ids, with_texts
+
+    chosen = context.config.models[name]
+    language = context.language_artefacts(chosen)
+    blocks = hard_negatives(trained, chosen, context.interactions, language, number)
+    if what == "negatives":
+        frames = (with_ids(block, context.interactions) for block in blocks)
+    else:
+        from hnlmrec.profiles import Profiles
+        from hnlmrec.stage_names import PROFILE
+
+        profiles = Profiles.load(pipeline.folder.stage(PROFILE))
+        frames = (with_texts(block, profiles.users, profiles.items) for block in blocks)
+    rows = write_frames(frames, output)
+    pipeline.reporter.line(f"{rows:,} rows: {output}")
+
+
+def _named(pipeline: Pipeline, model: str | None, seed: int | None) -> tuple[str, int]:
+    """The model and seed that are meant."""
+    config = pipeline.config
+    return model or list(config.models)[-1], config.seeds[0] if seed is None else seed
+
+
+def _trained(pipeline: Pipeline, model: str, seed: int) -> TrainedModel:
+    """A trained model; it is trained first if need be."""
     from hnlmrec.stage_names import train_name
     from hnlmrec.training import TrainedModel
 
-    name = model or list(pipeline.config.models)[-1]
-    stage = train_name(name, pipeline.config.seeds[0] if seed is None else seed)
+    stage = train_name(model, seed)
     pipeline.run([stage])
-    return TrainedModel.load(pipeline.folder.stage(stage)).view
+    return TrainedModel.load(pipeline.folder.stage(stage))
 
 
 def _table(user: str, rows: pl.DataFrame, titles: list[str]) -> Table:
