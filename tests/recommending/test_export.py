@@ -53,6 +53,24 @@ def test_embeddings_with_ids_and_a_card(finished: FinishedRun, tmp_path: Path) -
     assert f"recall@10 {metric:.4f}" in card
 
 
+def test_an_index_of_the_items_finds_what_an_exact_search_finds(
+    finished: FinishedRun, tmp_path: Path
+) -> None:
+    faiss = pytest.importorskip("faiss")
+    out = tmp_path / "out"
+    _call(finished, "export", "index", "--model", "dns", "--output", out)
+    index, view = faiss.read_index(str(out / "items.faiss")), finished.model("dns").view
+    k = min(20, len(view.items))
+    found = index.search(view.users.numpy(), k)[1]
+    exact = (view.users @ view.items.T).topk(k).indices.numpy()
+    share = np.mean([len(set(a) & set(b)) / k for a, b in zip(found, exact, strict=True)])
+    assert f"it finds {share:.1%}" in (out / "README.md").read_text()
+    assert share > 0.9
+    # without an index, none of a former export is left
+    _call(finished, "export", "embeddings", "--model", "dns", "--output", out)
+    assert not (out / "items.faiss").exists()
+
+
 def test_recommendations_by_the_command_are_those_of_the_model(
     finished: FinishedRun, tmp_path: Path
 ) -> None:

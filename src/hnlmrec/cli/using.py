@@ -94,9 +94,10 @@ def recommend(
 def export(
     config: Config,
     what: Annotated[
-        Literal["embeddings", "negatives", "triplets"],
+        Literal["embeddings", "index", "negatives", "triplets"],
         typer.Argument(
-            help="embeddings: of users and items, with ids and a model card; negatives: the "
+            help="embeddings: of users and items, with ids and a model card; index: the same "
+            "with a FAISS index of the items and what it finds; negatives: the "
             "hard-negative item of each training pair, with its similarity and scores; triplets: "
             "the same as texts, for sentence-transformers."
         ),
@@ -113,15 +114,16 @@ def export(
     from hnlmrec.recommending.embeddings import check_folder, export_embeddings
     from hnlmrec.recommending.files import check_output, write_frames
 
-    (check_folder if what == "embeddings" else check_output)(output)
+    tensors = what in ("embeddings", "index")
+    (check_folder if tensors else check_output)(output)
     pipeline = pipeline_of(config, folder, None, update=False)
     name, number = _named(pipeline, model, seed)
     trained = _trained(pipeline, name, number)
     context = pipeline.context
-    if what == "embeddings":
+    if tensors:
         export_embeddings(
             trained.view, context.interactions, context.config, pipeline.folder, name, number,
-            output,
+            output, index=what == "index",
         )  # fmt: skip
         pipeline.reporter.line(f"wrote {output}")
         return

@@ -15,10 +15,11 @@ from hnlmrec.data.interactions import Interactions
 from hnlmrec.disk import replace_folder, write_atomically, writing
 from hnlmrec.errors import ConfigError
 from hnlmrec.negatives.protocol import EmbeddingView
+from hnlmrec.recommending.index import INDEX, RECALL_AT, item_index
 from hnlmrec.stage_names import evaluate_name, train_name
 
 TENSORS, CARD = "embeddings.safetensors", "README.md"
-_FILES = (TENSORS, "users.parquet", "items.parquet", CARD)
+_FILES = (TENSORS, "users.parquet", "items.parquet", CARD, INDEX)
 _CARD = """\
 ---
 library_name: hnlmrec
@@ -40,10 +41,15 @@ scores = tensors["users"][0] @ tensors["items"].T
 ids = pl.read_parquet("items.parquet")["item_id"]
 ```
 
-Trained on {n_train:,} interactions by hnlmrec {version}. {found}
+{indexed}Trained on {n_train:,} interactions by hnlmrec {version}. {found}
 
 ```yaml
 {config}```
+"""
+_INDEXED = """\
+`{index}` is a FAISS index (HNSW, inner product) of the items, entry `i` being row `i`. Of the best
+{k} items of up to 1,000 users it finds {recall:.1%}; a larger `index.hnsw.efSearch` finds more.
+
 """
 
 
@@ -70,6 +76,8 @@ def export_embeddings(
     model: str,
     seed: int,
     folder: Path,
+    *,
+    index: bool = False,
 ) -> None:
     """Write tensors, ids and a card; the folder appears when it is whole.
 
@@ -81,6 +89,15 @@ def export_embeddings(
         Where it comes from.
     folder
         A new one, or that of a former export.
+    index
+        Whether to add an index of the items.
+
+    Raises
+    ------
+    ConfigError
+        When the folder holds something else.
+    ModelError
+        When an index is wanted and faiss is not installed.
     """
     check_folder(folder)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
@@ -96,7 +113,12 @@ def export_embeddings(
             interactions.item_ids.alias("item_id").to_frame().write_parquet(
                 partial / "items.parquet"
             )
-            card = _card(view, interactions, config, run, model, seed)
+            indexed = ""
+            if index:
+                content, recall = item_index(view, seed)
+                write_atomically(partial / INDEX, content)
+                indexed = _INDEXED.format(index=INDEX, k=RECALL_AT, recall=recall)
+            card = _card(view, interactions, config, run, model, seed, indexed)
             write_atomically(partial / CARD, card.encode())
             replace_folder(partial, folder)
         finally:
@@ -110,6 +132,7 @@ def _card(
     run: RunFolder,
     model: str,
     seed: int,
+    indexed: str,
 ) -> str:
     trained, tested = run.record(train_name(model, seed)), run.record(evaluate_name(model, seed))
     assert trained is not None
@@ -126,6 +149,7 @@ def _card(
         tensors=TENSORS,
         version=trained.versions.get("hnlmrec"),
         found=found,
+        indexed=indexed,
         config=yaml.safe_dump(
             config.models[model].model_dump(mode="json"), sort_keys=False, allow_unicode=True
         ),
