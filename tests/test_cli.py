@@ -29,7 +29,7 @@ STAGES = (
     "evaluate",
     "compare",
 )
-COMMANDS = (*WHOLE_RUNS, *STAGES, "cache", "baselines")
+COMMANDS = (*WHOLE_RUNS, *STAGES, "recommend", "cache", "baselines")
 
 
 @pytest.fixture

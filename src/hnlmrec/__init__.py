@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hnlmrec.config import RunConfig
     from hnlmrec.data.interactions import Interactions, ItemTexts
     from hnlmrec.errors import HnlmrecError
+    from hnlmrec.estimator import HNLMRec
     from hnlmrec.evaluation import Evaluation, evaluate, rank
     from hnlmrec.negatives import EmbeddingView, Negatives, NegativeSampler, PairBatch
     from hnlmrec.synthesis.store import NegativeStore
@@ -24,6 +25,7 @@ _HOMES = {
     "Evaluation": "hnlmrec.evaluation",
     "FinishedRun": "hnlmrec.api",
     "FinishedStudy": "hnlmrec.api",
+    "HNLMRec": "hnlmrec.estimator",
     "HnlmrecError": "hnlmrec.errors",
     "Interactions": "hnlmrec.data.interactions",
     "ItemTexts": "hnlmrec.data.interactions",
@@ -44,6 +46,7 @@ __all__ = [
     "Evaluation",
     "FinishedRun",
     "FinishedStudy",
+    "HNLMRec",
     "HnlmrecError",
     "Interactions",
     "ItemTexts",

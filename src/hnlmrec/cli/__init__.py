@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 # each adds its commands, in the order of the help
-from hnlmrec.cli import whole_runs, studies, stages, lists  # noqa: F401  # isort: skip
+from hnlmrec.cli import whole_runs, using, studies, stages, lists  # noqa: F401  # isort: skip
 from hnlmrec.cli.common import app
 from hnlmrec.distributed import joined
 from hnlmrec.errors import HnlmrecError

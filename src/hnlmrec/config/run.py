@@ -54,7 +54,8 @@ NO_CONTENT = (
 )
 
 
-def _demo_models() -> dict[str, dict[str, Any]]:
+def demo_models() -> dict[str, dict[str, Any]]:
+    """Models of the demo: their changes of the shared sections."""
     semantic = {"name": "semantic", "base": {"name": "dns"}, "enter": "text", "shared": True}
     texts = {"weight": 0.01, "interaction_weight": 0.03}
     return {
@@ -97,7 +98,7 @@ class RunConfig(Section):
     backbone: BackboneConfig = BackboneConfig()
     training: TrainingConfig = TrainingConfig()
     models: dict[str, ModelConfig] = Field(
-        default_factory=_demo_models,
+        default_factory=demo_models,
         validate_default=True,
         min_length=1,
         description="name: what it changes of the shared sections backbone and training",
@@ -110,7 +111,7 @@ class RunConfig(Section):
         """Put the shared ``backbone`` and ``training`` under what each model sets itself."""
         if not isinstance(tree, dict) or not isinstance(tree.get("models", {}), dict):
             return tree
-        models = tree["models"] if "models" in tree else _demo_models()
+        models = tree["models"] if "models" in tree else demo_models()
         shared = {key: tree[key] for key in ("backbone", "training") if key in tree}
         merged = {
             name: merge(shared, model) if isinstance(model, dict | None) else model
