@@ -219,6 +219,31 @@ def test_questions_without_an_answer_are_not_asked_by_the_stage_again(
     assert len(server.requests) - before == report["usage"]["asked"] + 1
 
 
+def test_keys_of_servers_are_not_sent_to_workers(
+    run: Path, small_data: Path, tiny_model: Path, server: FakeServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    import ray
+
+    key = "sk-" + "a-secret" * 4
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    sent: list[bytes] = []
+
+    def seen(engine, make, args, tasks):
+        sent.append(ray.cloudpickle.dumps((engine, make, args, tasks)))
+        return map(make(*args), tasks)
+
+    monkeypatch.setattr("hnlmrec.distributed.ray_answers.on_workers", seen)
+    config = language_config(small_data, tiny_model, run, server.url, **TWO)
+    shutil.rmtree(run / "pick")
+    Path(config.language.answers).unlink(missing_ok=True)
+    pipeline_of(config)[0].run(["pick"])
+    # whoever asks has read it where it runs
+    assert key in server.headers[-1]["authorization"]
+    assert len(sent) == 1
+    assert key.encode() not in sent[0]
+
+
 @pytest.mark.usefixtures("here")
 def test_workers_that_write_nothing_of_use_are_stopped(
     run: Path, small_data: Path, tiny_model: Path, server: FakeServer
