@@ -23,6 +23,8 @@ from hnlmrec.distributed.ray_pool import on_workers
 from hnlmrec.distributed.shard_run import run_shard
 from hnlmrec.distributed.shards import Shard
 from hnlmrec.errors import ModelError
+from hnlmrec.language import Answer
+from hnlmrec.language.cache import AnswerCache
 from hnlmrec.synthesis.vectors import VectorTable
 from language_cases import ASKING, ENCODING, artefacts, language_config, pipeline_of, reply
 from openai_server import FakeServer, serve
@@ -174,8 +176,11 @@ def test_a_local_model_writes_the_same_by_workers_and_in_shards(
         run_shard(pipeline_of(config("shards"), claim=False)[0], "pick", Shard(number, 2))
     merge_shards(pipeline)
     pipeline.run(["pick"])
+    # a random model picks nobody's favourite, so see what it wrote
+    answers = [answers_of(tmp_path / f"{name}.sqlite") for name in ("alone", "ray", "shards")]
+    assert len(answers[0]) > 12
+    assert answers[0] == answers[1] == answers[2]
     whole = artefacts(tmp_path / "alone", "pick")
-    assert whole["report.json"]["picked"] > 0
     assert artefacts(tmp_path / "ray", "pick") == whole
     assert artefacts(tmp_path / "shards", "pick") == whole
 
@@ -212,6 +217,31 @@ def test_questions_without_an_answer_are_not_asked_by_the_stage_again(
     assert report["usage"]["failed"] == 1
     assert report["picked"] == 11
     assert len(server.requests) - before == report["usage"]["asked"] + 1
+
+
+def test_keys_of_servers_are_not_sent_to_workers(
+    run: Path, small_data: Path, tiny_model: Path, server: FakeServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    import ray
+
+    key = "sk-" + "a-secret" * 4
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    sent: list[bytes] = []
+
+    def seen(engine, make, args, tasks):
+        sent.append(ray.cloudpickle.dumps((engine, make, args, tasks)))
+        return map(make(*args), tasks)
+
+    monkeypatch.setattr("hnlmrec.distributed.ray_answers.on_workers", seen)
+    config = language_config(small_data, tiny_model, run, server.url, **TWO)
+    shutil.rmtree(run / "pick")
+    Path(config.language.answers).unlink(missing_ok=True)
+    pipeline_of(config)[0].run(["pick"])
+    # whoever asks has read it where it runs
+    assert key in server.headers[-1]["authorization"]
+    assert len(sent) == 1
+    assert key.encode() not in sent[0]
 
 
 @pytest.mark.usefixtures("here")
@@ -284,6 +314,10 @@ def our_workers() -> list[int]:
 def read_usage(run: Path, stage: str) -> dict[str, int]:
     usage: dict[str, int] = json.loads((run / stage / "report.json").read_bytes())["usage"]
     return usage
+
+
+def answers_of(path: Path) -> dict[str, Answer]:
+    return {key: answer for rows in AnswerCache(path).all() for key, _, answer, _ in rows}
 
 
 def same(path: Path, other: Path) -> None:

@@ -127,6 +127,7 @@ def _answering(
         outcome = Outcome(Written(), writer.usage, failures=writer.failures)
         try:
             outcome.written = ask(block.requests, form, asking, writer)
+            # their texts are in the cache
             outcome.written.answers = dict.fromkeys(outcome.written.answers)
         except HnlmrecError as error:
             outcome.error = (error.what, error.where, error.mend)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hnlmrec.config import FinetuneConfig, LanguageConfig
 from hnlmrec.disk import write_atomically
+from hnlmrec.errors import ModelError
 from hnlmrec.language.local import LocalLanguageModel
 from hnlmrec.language.served import ServedLanguageModel
 from hnlmrec.measure import Meter
@@ -149,7 +150,15 @@ class Texts:
         prompts = [PROMPTS[kind].format(text)[:cut] for text in texts]
 
         def compute(rows: Rows) -> Tensor:
-            return server.encode([prompts[row] for row in rows])
+            vectors = server.encode([prompts[row] for row in rows])
+            if vectors.shape[1] != width:
+                raise ModelError(
+                    f"the server's vectors have {vectors.shape[1]} numbers, and had {width} before",
+                    where="language.model",
+                    mend="see what the server embeds with; to begin anew, delete the stage's "
+                    "unfinished folder",
+                )
+            return vectors
 
         def tokens() -> int:
             return sum(map(len, prompts)) // _CHARACTERS_A_TOKEN
