@@ -21,14 +21,11 @@ from torch.testing import assert_close
 from hnlmrec.baselines import Picks
 from hnlmrec.config import ModelConfig
 from hnlmrec.distributed import ALONE, World
-from hnlmrec.errors import ConfigError, HnlmrecError
 from hnlmrec.evaluation import evaluate
-from hnlmrec.negatives import EmbeddingView
 from hnlmrec.synthesis.store import NegativeStore
-from hnlmrec.training import LanguageArtefacts, TrainedModel, build_learner, pretrain, train
+from hnlmrec.training import LanguageArtefacts, TrainedModel, build_learner, train
 from hnlmrec.training.division import Division
 from hnlmrec.training.learner import epoch_batches
-from hnlmrec.training.watch import everywhere
 from synthetic import N_ITEMS, N_USERS, interactions
 from world_cases import together
 
@@ -198,7 +195,9 @@ def test_any_number_of_processes_trains_the_same_model(root: Path, name: str, si
     models = [load_file(at / "model.safetensors") for at in (alone, folder)]
     assert models[0].keys() == models[1].keys()
     for key, value in models[0].items():
-        assert_close(models[1][key].float(), value.float(), atol=1e-4, rtol=1e-3)
+        found, expected = models[1][key].float(), value.float()
+        # the history of srns is NaN where there is none
+        assert_close(found, expected, atol=1e-4, rtol=1e-3, equal_nan=True)
     frames = [pl.read_parquet(at / "per_user0.parquet") for at in (alone, folder)]
     assert frames[0].select("user", "n_relevant").equals(frames[1].select("user", "n_relevant"))
     assert frames[1].drop("user").mean().row(0) == pytest.approx(
