@@ -14,7 +14,7 @@ from torch import distributed, multiprocessing
 from hnlmrec.distributed import World
 
 # of patience for processes to start and meet: a busy machine takes many times as long as a quiet
-SECONDS = 240.0
+SECONDS = 400.0
 
 
 def together(size: int, work: Callable[..., None], *given: Any) -> None:
