@@ -214,16 +214,12 @@ class Learner(nn.Module):
             return None
         if n == 0:
             return n
-        pair = present.nonzero()[:, 0]
-        return (
-            (n / total)
-            * config.contrastive_weight
-            * contrastive(
-                lookup(view.users, some.users[pair]),
-                lookup(view.items, some.positives[pair]),
-                negatives.synthesised[present],
-                config.contrastive_temperature,
-            )
+        pair, weight = present.nonzero()[:, 0], config.contrastive_weight * (n / total)
+        return weight * contrastive(
+            lookup(view.users, some.users[pair]),
+            lookup(view.items, some.positives[pair]),
+            negatives.synthesised[present],
+            config.contrastive_temperature,
         )
 
 
