@@ -39,7 +39,7 @@ MODELS: dict[str, tuple[dict[str, Any], Any]] = {
         "data",
     ),
 }
-_TRAINING = {"epochs": 3, "evaluate_every": 1}
+_TRAINING = {"epochs": 2, "evaluate_every": 1}
 
 
 def _work(world: World, root: Path) -> None:
