@@ -159,6 +159,7 @@ def plan(config: RunConfig) -> dict[str, Stage]:
                 "seed": config.seed,
             },
             pretrain_stage,
+            together=True,
         ),
         _pick(config, language),
         Stage(
@@ -228,12 +229,14 @@ def _model_stages(name: str, model: ModelConfig, seed: int, config: RunConfig) -
             needs,
             {"model": model.model_dump(mode="json"), "seed": seed},
             lambda context, folder: train_stage(context, folder, name, seed),
+            together=True,
         ),
         Stage(
             evaluate,
             (*needs, train),
             {"cutoffs": cutoffs, "hits": True},
             lambda context, folder: evaluate_stage(context, folder, name, seed, train),
+            together=True,
         ),
     ]
 

@@ -170,9 +170,12 @@ def pretrain_stage(context: Context, folder: Path) -> list[str]:
         epochs,
         config.seed,
         context.reporter.progress,
+        context.world,
+        config.engine.parallel,
     )
-    tensors = {"users": view.users.cpu().clone(), "items": view.items.cpu().clone()}
-    write_atomically(folder / PRETRAINED, save(tensors))
+    if context.world.is_first:
+        tensors = {"users": view.users.cpu().clone(), "items": view.items.cpu().clone()}
+        write_atomically(folder / PRETRAINED, save(tensors))
     return [f"{config.backbone.name}, {epochs} epochs with uniform negatives"]
 
 
@@ -293,9 +296,16 @@ def train_stage(context: Context, folder: Path, name: str, seed: int) -> list[st
     from hnlmrec.training import train
 
     model = context.config.models[name]
-    language = context.language_artefacts(model)
-    progress = context.reporter.progress
-    return train(model, context.interactions, seed, language, folder, progress).lines()
+    return train(
+        model,
+        context.interactions,
+        seed,
+        context.language_artefacts(model),
+        folder,
+        context.reporter.progress,
+        context.world,
+        context.config.engine.parallel,
+    ).lines()
 
 
 def evaluate_stage(context: Context, folder: Path, name: str, seed: int, trained: str) -> list[str]:
@@ -312,6 +322,7 @@ def evaluate_stage(context: Context, folder: Path, name: str, seed: int, trained
         seed,
         context.config.evaluation,
         folder,
+        context.world,
     ).lines()
 
 

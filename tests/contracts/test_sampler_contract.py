@@ -1,6 +1,7 @@
 """What every ID-based sampler must do, alone, guarded, filtered by meaning and warming up."""
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import get_args
 
 import numpy as np
@@ -32,6 +33,7 @@ from hnlmrec.negatives import (
     Uninteracted,
     build_sampler,
 )
+from hnlmrec.negatives.parts import sample_part
 
 REPLACE = MeaningConfig(action="replace", margin=0.1)
 CONFIGS = {
@@ -280,3 +282,33 @@ def test_state_survives_a_round_trip(config, train, view, batch):
 def chain(sampler):
     base = getattr(sampler, "base", None)
     return [sampler, *(chain(base) if base is not None else [])]
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_parts_of_a_batch_meet_the_negatives_of_the_whole(config, train, view, batch, epoch):
+    whole = replace(batch, epoch=epoch)
+    generator = seeded()
+    expected = build(config, train).sample(whole, view, generator)
+    # a part of one pair could not tell a shared pool from its own negatives: there is none
+    borders = [0, 2, 100, len(batch.users)]
+    parts, loss = [], 0.0
+    for start, stop in pairwise(borders):
+        own = seeded()
+        sampler, part = build(config, train), whole.part(slice(start, stop))
+        found = sample_part(sampler, part, view, own)
+        # where draws are shared out, the next ones must be those of the whole batch too
+        assert torch.equal(own.get_state(), generator.get_state())
+        if found.loss is not None:
+            loss += found.loss.item() * (stop - start) / len(batch.users)
+        parts.append(found)
+    for name in ("items", "embeddings", "weights"):
+        each = [getattr(part, name) for part in parts]
+        every = getattr(expected, name)
+        if every is None:
+            assert each == [None] * len(parts)
+        elif len(every) == len(batch.users):
+            torch.testing.assert_close(torch.cat(each), every)
+        else:
+            assert all(torch.equal(one, every) for one in each)
+    if expected.loss is not None:
+        assert loss == pytest.approx(expected.loss.item(), rel=1e-5)

@@ -127,11 +127,27 @@ def joined() -> Iterator[World]:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         # gloo for what is on the CPU, such as objects
         backend = "cpu:gloo,cuda:nccl"
-    distributed.init_process_group(backend, timeout=_PATIENCE)
+    from torch.distributed.rendezvous import rendezvous
+
+    store, rank, size = next(rendezvous("env://"))
+    store = distributed.PrefixStore(_attempt(), store)  # type: ignore[attr-defined]
+    distributed.init_process_group(
+        backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE
+    )
     try:
         yield current()
     finally:
         distributed.destroy_process_group()
+
+
+def _attempt() -> str:
+    """What tells the processes of a restart from those before them, which have left addresses.
+
+    torchrun keeps its store over restarts. Across machines its count is not the same everywhere:
+    there TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 gives each restart a new store.
+    """
+    on_one_machine = os.environ.get("LOCAL_WORLD_SIZE") == os.environ["WORLD_SIZE"]
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if on_one_machine else "0"
 
 
 def current() -> World:

@@ -12,9 +12,10 @@ import polars as pl
 
 from hnlmrec.artifacts import reading
 from hnlmrec.data.interactions import Interactions
+from hnlmrec.distributed import ALONE, World
 from hnlmrec.errors import DataError
 from hnlmrec.evaluation.metrics import hits, per_user
-from hnlmrec.evaluation.ranking import rank
+from hnlmrec.evaluation.ranking import rank_together
 from hnlmrec.negatives.protocol import EmbeddingView
 
 
@@ -60,6 +61,7 @@ def evaluate(
     split: Literal["valid", "test"],
     cutoffs: Sequence[int],
     chunk_users: int = 1024,
+    world: World = ALONE,
 ) -> Evaluation:
     """Rank the whole catalogue for every user with relevant items, and measure it.
 
@@ -78,6 +80,8 @@ def evaluate(
         The ``k`` of the metrics.
     chunk_users
         Users ranked together.
+    world
+        Processes that share the users out; all are given the whole.
 
     Raises
     ------
@@ -93,7 +97,7 @@ def evaluate(
             mend="give this part a larger share, or keep more interactions",
         )
     known = [interactions.train] if split == "valid" else [interactions.train, interactions.valid]
-    ranking = rank(view, users, known, max(cutoffs), chunk_users)
+    ranking = rank_together(view, users, known, max(cutoffs), chunk_users, world)
     return Evaluation(per_user(ranking, relevant, users, cutoffs), hits(ranking, relevant, users))
 
 
@@ -103,6 +107,8 @@ def recall_at(
     split: Literal["valid", "test"],
     k: int,
     chunk_users: int = 1024,
+    world: World = ALONE,
 ) -> float:
     """Mean Recall@k over the users, for early stopping; see `evaluate`."""
-    return evaluate(view, interactions, split, [k], chunk_users).means()[f"recall@{k}"]
+    rows = evaluate(view, interactions, split, [k], chunk_users, world)
+    return rows.means()[f"recall@{k}"]

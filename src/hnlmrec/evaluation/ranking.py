@@ -10,6 +10,8 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from hnlmrec.distributed import World
+from hnlmrec.distributed.columns import whole_rows
 from hnlmrec.kernels import top_columns
 from hnlmrec.negatives.protocol import EmbeddingView
 
@@ -47,6 +49,52 @@ def rank(
     """
     queries = view.users.detach()[users.astype(np.int64)]
     return top_items(queries, view.items, users, exclude, k, chunk_users)
+
+
+@torch.no_grad()
+def rank_together(
+    view: EmbeddingView,
+    users: npt.NDArray[np.integer],
+    exclude: Sequence[sp.csr_array],
+    k: int,
+    chunk_users: int,
+    world: World,
+) -> IntArray:
+    """`rank` by several processes that share the users out and are all given the rankings.
+
+    They share out whole chunks: a product of matrices may differ in its last bits with their
+    size, and so do not depend on the number of processes.
+    """
+    if world.size == 1:
+        return rank(view, users, exclude, k, chunk_users)
+    each = [
+        _chunks_of(World(one, world.size), len(users), chunk_users) for one in range(world.size)
+    ]
+    own = users[each[world.rank]]
+    queries, items = view.users.detach()[own.astype(np.int64)], view.items.detach()
+    if view.summed_over.size > 1:
+        queries, items = _all_columns(view, [users[part] for part in each])
+    found = top_items(queries, items, own, exclude, k, chunk_users)
+    return world.rows(torch.from_numpy(found)).numpy()
+
+
+def _chunks_of(world: World, n: int, chunk: int) -> slice:
+    """The chunks of ``n`` users that a process ranks."""
+    share = world.share(-(-n // chunk))
+    return slice(share.start * chunk, min(share.stop * chunk, n))
+
+
+def _all_columns(
+    view: EmbeddingView, shares: Sequence[npt.NDArray[np.integer]]
+) -> tuple[Tensor, Tensor]:
+    """All columns of this process's share of the users, and of all items."""
+    world = view.summed_over
+    dim = int(world.sum(torch.tensor(view.items.shape[1])))
+    each = [
+        whole_rows(view.users.detach()[users.astype(np.int64)], dim, world, to=rank)
+        for rank, users in enumerate(shares)
+    ]
+    return each[world.rank], whole_rows(view.items.detach(), dim, world)
 
 
 @torch.inference_mode()

@@ -36,6 +36,8 @@ class Ahns:
         The curve; ``power`` is p.
     """
 
+    by_row = True
+
     def __init__(
         self,
         pool: Uninteracted,
@@ -52,7 +54,7 @@ class Ahns:
         self, batch: PairBatch, view: EmbeddingView, generator: torch.Generator
     ) -> Negatives:
         """Choose ``n`` negatives of each pair, as hard as its positive demands."""
-        drawn = self.pool.sample(batch.users, self.n * self.candidates, generator)
+        drawn = batch.draw(self.pool, self.n * self.candidates, generator)
         both = torch.cat([batch.positives.unsqueeze(1), drawn], dim=1)
         scores = candidate_scores(batch.users, both, view)
         shape = (len(drawn), self.n, self.candidates)

@@ -59,6 +59,7 @@ class Dens(nn.Module):
     """
 
     needs_layers = True
+    by_row = True
 
     def __init__(
         self,
@@ -83,7 +84,7 @@ class Dens(nn.Module):
     ) -> Negatives:
         """Choose ``n`` negatives of each pair; gradients flow to the layers chosen."""
         self._check(view)
-        drawn = self.pool.sample(batch.users, self.n * self.candidates, generator)
+        drawn = batch.draw(self.pool, self.n * self.candidates, generator)
         chosen = [self._choose(batch, drawn, layer) for layer in layers_of(view)]
         rows = [
             lookup(layer.items, items) for layer, items in zip(layers_of(view), chosen, strict=True)

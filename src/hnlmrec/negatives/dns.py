@@ -30,6 +30,8 @@ class Dns:
         Candidates that may be chosen (N), at most ``candidates``.
     """
 
+    by_row = True
+
     def __init__(self, pool: Uninteracted, n: int, candidates: int, top: int) -> None:
         self.pool, self.n, self.candidates, self.top = pool, n, candidates, top
 
@@ -37,18 +39,18 @@ class Dns:
         self, batch: PairBatch, view: EmbeddingView, generator: torch.Generator
     ) -> Negatives:
         """Choose ``n`` hard negatives of each pair."""
-        drawn = self.pool.sample(batch.users, self.n * self.candidates, generator)
+        drawn = batch.draw(self.pool, self.n * self.candidates, generator)
         scores = candidate_scores(batch.users, drawn, view)
         shape = (len(drawn), self.n, self.candidates)
-        chosen = self._choose(scores.view(shape), generator)
+        chosen = self._choose(batch, scores.view(shape), generator)
         items = drawn.view(shape).gather(2, chosen).squeeze(2)
         return Negatives(items)
 
-    def _choose(self, scores: Tensor, generator: torch.Generator) -> Tensor:
+    def _choose(self, batch: PairBatch, scores: Tensor, generator: torch.Generator) -> Tensor:
         """Position of the chosen candidate, int64 ``[B, N, 1]``."""
         if self.top == 1:
             return scores.argmax(dim=2, keepdim=True)
         best = scores.topk(self.top, dim=2).indices
-        shape = (*scores.shape[:2], 1)
+        shape = (len(batch.every.users), self.n, 1)
         place = torch.randint(self.top, shape, generator=generator, device=scores.device)
-        return best.gather(2, place)
+        return best.gather(2, batch.own(place))

@@ -38,6 +38,8 @@ class Guard:
         At least 0.
     """
 
+    by_row = True
+
     def __init__(self, base: NegativeSampler, pool: Uninteracted, margin: float) -> None:
         self.base, self.pool, self.margin = base, pool, margin
 
@@ -49,7 +51,7 @@ class Guard:
         refused = self._refused(batch, negatives, view)
         if negatives.weights is not None:
             return replace(negatives, weights=negatives.weights.masked_fill(refused, 0.0))
-        uniform = self.pool.sample(batch.users, negatives.items.shape[1], generator)
+        uniform = batch.draw(self.pool, negatives.items.shape[1], generator)
         return with_items(negatives, refused, uniform, view)
 
     @torch.no_grad()

@@ -34,6 +34,8 @@ class InBatch:
         Whether to weigh by inverse popularity.
     """
 
+    by_row = True
+
     def __init__(self, pool: Uninteracted, counts: npt.NDArray[np.int64], correct: bool) -> None:
         self.pool, self.correct = pool, correct
         self.table = ItemWeights(counts, 1.0, pool.device)
@@ -43,7 +45,7 @@ class InBatch:
     ) -> Negatives:
         """Give the batch's positives as a pool; ``generator`` is not used."""
         table = self.table if self.correct else None
-        return shared_negatives(batch.positives, batch.users, self.pool, table, view)
+        return shared_negatives(batch.every.positives, batch.users, self.pool, table, view)
 
 
 def shared_negatives(

@@ -40,6 +40,8 @@ class Meaning:
         Margin, and what becomes of a refused one.
     """
 
+    by_row = True
+
     def __init__(
         self,
         base: NegativeSampler,
@@ -56,7 +58,7 @@ class Meaning:
         negatives = self.base.sample(batch, view, generator)
         refused = self._refused(batch, negatives)
         if self.config.action == "replace" and len(negatives.items) == len(batch.users):
-            uniform = self.pool.sample(batch.users, negatives.items.shape[1], generator)
+            uniform = batch.draw(self.pool, negatives.items.shape[1], generator)
             return with_items(negatives, refused, uniform, view)
         weights = negatives.weights
         if weights is None:

@@ -42,6 +42,7 @@ class MixGcf:
     """
 
     needs_layers = True
+    by_row = True
 
     def __init__(self, pool: Uninteracted, n: int, candidates: int) -> None:
         self.pool, self.n, self.candidates = pool, n, candidates
@@ -51,11 +52,12 @@ class MixGcf:
     ) -> Negatives:
         """Mix ``n`` negatives of each pair; gradients flow to all that is mixed."""
         layers = layers_of(view)
-        drawn = self.pool.sample(batch.users, self.n * self.candidates, generator)
+        drawn = batch.draw(self.pool, self.n * self.candidates, generator)
         shares = torch.rand(
-            (len(drawn), self.n, len(layers)),
+            (len(batch.every.users), self.n, len(layers)),
             generator=generator, dtype=view.items.dtype, device=drawn.device,
         )  # fmt: skip
+        shares = batch.own(shares)
         chosen, mixtures = [], []
         for layer, share in zip(layers, shares.split(1, dim=2), strict=True):
             users = layer.users if concatenates(view) else view.users

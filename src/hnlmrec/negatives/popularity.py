@@ -91,6 +91,8 @@ class Popularity:
         The power.
     """
 
+    by_row = True
+
     def __init__(
         self, pool: Uninteracted, n: int, counts: npt.NDArray[np.int64], beta: float
     ) -> None:
@@ -113,9 +115,9 @@ class Popularity:
     ) -> Negatives:
         """Draw ``n`` negatives of each pair."""
         users = batch.users.unsqueeze(1)
-        shape = (len(users), self.n)
+        shape = (len(batch.every.users), self.n)
         draws = torch.randint(_LARGEST_DRAW, shape, generator=generator, device=users.device)
-        draws %= self._free[users]
+        draws = batch.own(draws) % self._free[users]
         return Negatives(self.table.at(draws + self._weight_passed(users, draws)))
 
     def _weight_passed(self, users: Tensor, draws: Tensor) -> Tensor:

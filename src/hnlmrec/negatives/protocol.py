@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from hnlmrec.distributed import ALONE, World
 from hnlmrec.negatives.uninteracted import Uninteracted
 
 
 @dataclass(frozen=True, eq=False)
 class PairBatch:
-    """Training pairs of one step.
+    """Training pairs of one step, or those of them that one of several processes takes.
 
     Parameters
     ----------
@@ -26,12 +27,41 @@ class PairBatch:
         Position of each pair in ``Interactions.pairs("train")``, int64 ``[B]``.
     epoch
         The epoch that the step belongs to, from 1; schedules of hardness read it.
+    whole
+        The batch that these pairs are a part of; None: they are all of it.
+    start
+        Place of the first of them in it.
     """
 
     users: Tensor
     positives: Tensor
     index: Tensor
     epoch: int = 1
+    whole: PairBatch | None = None
+    start: int = 0
+
+    @property
+    def every(self) -> PairBatch:
+        """The whole batch."""
+        return self if self.whole is None else self.whole
+
+    def part(self, rows: slice) -> PairBatch:
+        """Some pairs of a whole batch."""
+        users, positives, index = self.users[rows], self.positives[rows], self.index[rows]
+        return PairBatch(users, positives, index, self.epoch, self, rows.start)
+
+    def own(self, drawn: Tensor) -> Tensor:
+        """The rows of these pairs in what has a row for each pair of the whole batch."""
+        if self.whole is None:
+            return drawn
+        return drawn[self.start : self.start + len(self.users)]
+
+    def draw(self, pool: Uninteracted, n: int, generator: torch.Generator) -> Tensor:
+        """Draw ``n`` un-interacted items of each pair's user, int64 ``[B, n]``.
+
+        They are those that one process would draw for the whole batch.
+        """
+        return pool.sample(self.users, n, generator, self.start, len(self.every.users))
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +81,8 @@ class EmbeddingView:
         can be made in one piece.
     unit
         Whether the rows are at unit length, so that scores are cosines.
+    summed_over
+        Processes of which each has some of the columns: a score is the sum over all of them.
     """
 
     users: Tensor
@@ -58,6 +90,7 @@ class EmbeddingView:
     layers: tuple[EmbeddingView, ...] = ()
     table: Tensor | None = None
     unit: bool = False
+    summed_over: World = ALONE
 
     @classmethod
     def of_table(cls, table: Tensor, n_users: int) -> EmbeddingView:
@@ -68,8 +101,9 @@ class EmbeddingView:
         """Return the same numbers without the graph, and without layers."""
         if self.table is not None:
             view = EmbeddingView.of_table(self.table.detach(), len(self.users))
-            return replace(view, unit=self.unit)
-        return EmbeddingView(self.users.detach(), self.items.detach(), unit=self.unit)
+        else:
+            view = EmbeddingView(self.users.detach(), self.items.detach())
+        return replace(view, unit=self.unit, summed_over=self.summed_over)
 
     def normalised(self) -> EmbeddingView:
         """Return the rows at unit length, so that scores are cosines; layers as they are."""
@@ -177,6 +211,9 @@ class NegativeSampler(Protocol):
     """Chooses the negatives that a batch of training pairs is trained against.
 
     A sampler that needs the layers of the backbone says so by an attribute ``needs_layers``;
+    one whose negatives of a pair depend on no other pair's says so by a class attribute
+    ``by_row``, and draws through `PairBatch.draw` and `PairBatch.own`: several processes then
+    share the pairs of a batch out, where else each samples for all of them;
     one that stands on another has it as ``base``; one with parameters or state is an
     ``nn.Module``, and they are trained and saved with the model.
     """

@@ -85,7 +85,7 @@ def candidate_scores(users: Tensor, items: Tensor, view: EmbeddingView) -> Tenso
     Tensor
         Float ``[B, M]``.
     """
-    return pair_scores(view.users, view.items, users, items)
+    return view.summed_over.sum(pair_scores(view.users, view.items, users, items))
 
 
 def _base_scores(
@@ -105,5 +105,7 @@ def _base_scores(
 
 def _pairs(users: Tensor, items: Tensor, view: EmbeddingView) -> Tensor:
     if view.table is not None:
-        return table_scores(view.table, users, items, len(view.users))
-    return pair_scores(view.users, view.items, users, items)
+        scores = table_scores(view.table, users, items, len(view.users))
+    else:
+        scores = pair_scores(view.users, view.items, users, items)
+    return view.summed_over.sum(scores)

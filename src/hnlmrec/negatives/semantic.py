@@ -56,6 +56,8 @@ class Semantic:
         Pairs of a batch that get one where it is a text, the first; None for all.
     """
 
+    by_row = True
+
     def __init__(
         self,
         base: NegativeSampler,
@@ -77,7 +79,9 @@ class Semantic:
     ) -> Negatives:
         """Draw base negatives and add the synthesised ones; see `NegativeSampler`."""
         base = self.base.sample(batch, view, generator)
-        index = self._pairs(batch, generator)[: self.most]
+        # texts meet those of the whole batch, so every process has all of them
+        pairs = batch.every if self.config.enter == "text" else batch
+        index = self._pairs(pairs, generator)[: self.most]
         vectors, present = self.source.vectors(index.flatten())
         hard = self.adapter(vectors).unflatten(0, index.shape)
         lengths = torch.ones((1, base.items.shape[1]), dtype=hard.dtype, device=hard.device)
@@ -108,7 +112,8 @@ class Semantic:
         if others == 0:
             return own
         first, end = self.indptr[batch.users, None], self.indptr[batch.users + 1, None]
-        draws = torch.rand(len(own), others, generator=generator, device=own.device)
+        size = (len(batch.every.users), others)
+        draws = batch.own(torch.rand(size, generator=generator, device=own.device))
         return torch.cat([own, first + (draws * (end - first)).long()], dim=1)
 
     def share(self, epoch: int) -> float:

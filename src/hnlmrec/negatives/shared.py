@@ -35,6 +35,8 @@ class Shared:
         Power of the popularity; 0 is uniform.
     """
 
+    by_row = True
+
     def __init__(
         self, pool: Uninteracted, size: int, counts: npt.NDArray[np.int64], beta: float
     ) -> None:

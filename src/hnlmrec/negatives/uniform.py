@@ -22,6 +22,8 @@ class Uniform:
         Negatives a pair.
     """
 
+    by_row = True
+
     def __init__(self, pool: Uninteracted, n: int) -> None:
         self.pool, self.n = pool, n
 
@@ -29,4 +31,4 @@ class Uniform:
         self, batch: PairBatch, view: EmbeddingView, generator: torch.Generator
     ) -> Negatives:
         """Draw ``n`` negatives of each pair."""
-        return Negatives(self.pool.sample(batch.users, self.n, generator))
+        return Negatives(batch.draw(self.pool, self.n, generator))

@@ -63,7 +63,14 @@ class Uninteracted:
         before = (train.indices - rank).astype(np.int32)
         self.free_before = torch.from_numpy(before).to(device)
 
-    def sample(self, users: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    def sample(
+        self,
+        users: Tensor,
+        n: int,
+        generator: torch.Generator,
+        start: int = 0,
+        total: int | None = None,
+    ) -> Tensor:
         """Draw ``n`` un-interacted items of each user, uniformly and with replacement.
 
         On a CPU the items depend on the generator through one number that seeds a stream of
@@ -77,6 +84,9 @@ class Uninteracted:
             Draws a user.
         generator
             Source of randomness, on the device of the sampler.
+        start, total
+            Where these users begin among so many, of which others are drawn for elsewhere; None:
+            they are all. The items are those that one call for all would give them.
 
         Returns
         -------
@@ -85,12 +95,14 @@ class Uninteracted:
         """
         if self.device.type == "cpu":
             seed = int(self.seeds(1, generator).item())
-            return draw_free(seed, users, n, self.indptr, self.free_before, self.n_items)
+            # the stream is numbered, so its later part is a stream that begins later
+            return draw_free(
+                seed + start * n, users, n, self.indptr, self.free_before, self.n_items
+            )
         free = self.n_items - self.indptr.diff()[users].unsqueeze(1)
-        draws = torch.randint(
-            _LARGEST_DRAW, (len(users), n), generator=generator, device=self.device
-        )
-        draws %= free
+        shape = (len(users) if total is None else total, n)
+        every = torch.randint(_LARGEST_DRAW, shape, generator=generator, device=self.device)
+        draws: Tensor = every[start : start + len(users)] % free
         keys = users.unsqueeze(1) * self.n_items + draws
         passed = torch.searchsorted(self._free_keys, keys, right=True)
         return draws + passed - self.indptr[users].unsqueeze(1)

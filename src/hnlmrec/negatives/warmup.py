@@ -31,6 +31,8 @@ class Warmup:
         Epochs until the base's negatives are all its own, at least 1.
     """
 
+    by_row = True
+
     def __init__(self, base: NegativeSampler, pool: Uninteracted, epochs: int) -> None:
         self.base, self.pool, self.epochs = base, pool, epochs
 
@@ -50,8 +52,9 @@ class Warmup:
                 mend="set it to 0",
             )
         device = negatives.items.device
-        here = torch.rand((rows, n), generator=generator, device=device) < share
-        uniform = self.pool.sample(batch.users, n, generator)
+        drawn = torch.rand((len(batch.every.users), n), generator=generator, device=device)
+        here = batch.own(drawn) < share
+        uniform = batch.draw(self.pool, n, generator)
         return with_items(negatives, here, uniform, view)
 
 

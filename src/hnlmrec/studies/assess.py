@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator
 from hnlmrec.config import EvaluationConfig, ModelConfig
 from hnlmrec.data.interactions import Interactions
 from hnlmrec.disk import write_atomically
+from hnlmrec.distributed import ALONE, World
 from hnlmrec.evaluation.evaluate import evaluate
 from hnlmrec.evaluation.false_negatives import fhns_rate
 from hnlmrec.evaluation.gradient_bias import GradientBias, without_false
@@ -64,12 +65,19 @@ def assess(
     seed: int,
     evaluation: EvaluationConfig,
     folder: Path,
+    world: World = ALONE,
 ) -> Assessment:
     """Measure on the test part; write ``per_user.parquet``, ``hits.parquet``, ``assessment.json``.
 
-    This is the only place where test interactions are read, after training has ended.
+    This is the only place where test interactions are read, after training has ended. Several
+    processes share the ranking out; the first diagnoses and writes, and the others' assessment has
+    the metrics alone.
     """
-    rows = evaluate(trained.view, interactions, "test", evaluation.cutoffs, evaluation.chunk_users)
+    rows = evaluate(
+        trained.view, interactions, "test", evaluation.cutoffs, evaluation.chunk_users, world
+    )
+    if not world.is_first:
+        return Assessment(metrics=rows.means(), fhns={})
     rows.save(folder / PER_USER)
     assert rows.hits is not None
     rows.hits.write_parquet(folder / HITS)

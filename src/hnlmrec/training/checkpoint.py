@@ -12,6 +12,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from hnlmrec.disk import write_atomically
+from hnlmrec.training.division import UNDIVIDED, Division
 
 State = dict[str, Tensor]
 
@@ -22,20 +23,33 @@ def write_checkpoint(
     optimizer: torch.optim.Optimizer,
     best: State,
     facts: dict[str, Any],
+    division: Division = UNDIVIDED,
 ) -> None:
-    """Write parameters, optimiser state, the best parameters so far and plain facts, at once."""
+    """Write parameters, optimiser state, the best parameters so far and plain facts, at once.
+
+    Of several processes the first writes, and what they divide it writes whole: any number of them
+    can go on from it.
+    """
+    if not (division.world.is_first or division.has_columns):
+        return
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"best.{name}": value for name, value in best.items()}
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": value for name, value in state.items()}
-    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    write_atomically(path, save(plain, metadata={"facts": json.dumps(facts)}))
+    plain = {name: value.contiguous() for name, value in division.gathered(tensors).items()}
+    if division.world.is_first:
+        write_atomically(path, save(plain, metadata={"facts": json.dumps(facts)}))
 
 
 def read_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    division: Division = UNDIVIDED,
 ) -> tuple[State, dict[str, Any]] | None:
     """Restore model and optimiser in place; give the best parameters and the facts.
+
+    A process that has columns of the table reads these alone.
 
     None when there is no checkpoint, or none that can be read: then training starts afresh, and
     model and optimiser are as they were.
@@ -43,7 +57,7 @@ def read_checkpoint(
     try:
         with safe_open(path, framework="pt") as file:
             facts = dict(json.loads(file.metadata()["facts"]))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: division.read(file, name) for name in file.keys()}  # noqa: SIM118
         states: dict[int, State] = {}
         for name, value in _below("optimizer.", tensors).items():
             number, field = name.split(".", 1)

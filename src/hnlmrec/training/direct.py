@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 
 import torch
@@ -15,6 +16,7 @@ from hnlmrec.losses.pairwise import Bpr
 from hnlmrec.negatives import (
     Ahns,
     Dns,
+    EmbeddingView,
     Guard,
     NegativeSampler,
     PairBatch,
@@ -23,6 +25,8 @@ from hnlmrec.negatives import (
     Uniform,
     Warmup,
 )
+from hnlmrec.negatives.parts import sample_part
+from hnlmrec.training.division import UNDIVIDED, Division
 
 # they give items of each pair and nothing else
 _PLAIN = (Ahns, Dns, Popularity, Srns, Uniform)
@@ -34,6 +38,9 @@ class DirectStep:
     The backbone is a symmetric map ``S`` of its table, so with ``g`` the gradient in the scores,
     spread to the rows that they are made of, the gradient in the table is ``S g`` plus that of
     L2. Autograd sees the scores only, and the tables of a step are made once.
+
+    Several processes exchange ``g``, a number for each pair and negative, and not the gradient in
+    the table: each then makes that for the rows or columns that it holds.
 
     Parameters
     ----------
@@ -47,6 +54,8 @@ class DirectStep:
         Weight of the L2 of a batch's layer-0 rows.
     sparse
         Whether to set a sparse gradient, of the batch's rows alone, where `scores_by_table`.
+    division
+        What of it is this process's.
     """
 
     def __init__(
@@ -56,9 +65,10 @@ class DirectStep:
         ranking_loss: RankingLoss,
         l2: float,
         sparse: bool = False,
+        division: Division = UNDIVIDED,
     ) -> None:
         self.backbone, self.sampler, self.ranking_loss = backbone, sampler, ranking_loss
-        self.l2, self._wants_sparse = l2, sparse
+        self.l2, self._wants_sparse, self.division = l2, sparse, division
         self._last: BatchGraph | None = None
 
     def step(self, batch: PairBatch, generator: torch.Generator) -> dict[str, Tensor]:
@@ -71,17 +81,30 @@ class DirectStep:
         """
         table, n_users = self.backbone.table.detach(), self.backbone.n_users
         view = self.backbone.view(self.backbone.smooth(table, self._scored))
-        items = self.sampler.sample(batch, view, generator).items
-        columns = torch.cat([batch.positives[:, None], items], dim=1)
+        view = replace(view, summed_over=self.division.over_columns)
         assert view.table is not None
-        ranking, weights = self._ranking(view.table, batch.users, columns)
+        ranking, columns, weights = self._compare(self.division.part(batch), view, generator)
         graph = batch_graph(batch.users, columns, n_users, weights, self._place)
         own = self.l2 / len(batch.users)
         if self.sparse:
             squares = self._set_sparse(graph, table, own)
         else:
             squares = self._set_dense(graph, table, view.table, own)
+        # each column has squares of its own
+        squares = self.division.over_columns.sum(squares)
         return {"ranking": ranking, "l2": squares * (own / 2)}
+
+    def _compare(
+        self, part: PairBatch, view: EmbeddingView, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The ranking loss of a batch, its items, positives first, and its gradient in scores."""
+        items = sample_part(self.sampler, part, view, generator).items
+        columns = torch.cat([part.positives[:, None], items], dim=1)
+        ranking, weights = self._ranking(view, part.users, columns)
+        if part.whole is None:
+            return ranking, columns, weights
+        share = self.division.weight(part)
+        return self.division.gather_pairs(part, share * ranking, columns, share * weights)
 
     def _set_sparse(self, graph: BatchGraph, table: Tensor, own: float) -> Tensor:
         values, squares = graph.own_product(table, own)
@@ -100,14 +123,18 @@ class DirectStep:
         self.backbone.table.grad = total
         return squares
 
-    def _ranking(self, scored: Tensor, users: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    def _ranking(
+        self, view: EmbeddingView, users: Tensor, columns: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """The ranking loss, and its gradient in the scores of positives and negatives."""
-        n_users = self.backbone.n_users
-        if type(self.ranking_loss) is Bpr:
+        n_users, scored = self.backbone.n_users, view.table
+        assert scored is not None
+        if type(self.ranking_loss) is Bpr and not self.division.has_columns:
             compiled = bpr_gradient(scored, users, columns, n_users)
             if compiled is not None:
                 return compiled
-        scores = table_scores(scored, users, columns, n_users).requires_grad_()
+        scores = view.summed_over.sum(table_scores(scored, users, columns, n_users))
+        scores.requires_grad_()
         loss = self.ranking_loss(scores[:, 0], scores[:, 1:], None)
         (weights,) = torch.autograd.grad(loss, scores)
         return loss.detach(), weights
@@ -144,7 +171,11 @@ class DirectStep:
 
 
 def direct_step(
-    config: ModelConfig, backbone: Backbone, sampler: NegativeSampler, ranking_loss: RankingLoss
+    config: ModelConfig,
+    backbone: Backbone,
+    sampler: NegativeSampler,
+    ranking_loss: RankingLoss,
+    division: Division,
 ) -> DirectStep | None:
     """The direct step of a model, or None where it needs autograd."""
     base = sampler
@@ -160,4 +191,4 @@ def direct_step(
     if not simple:
         return None
     sparse = config.training.optimizer == "lazy_adam"
-    return DirectStep(backbone, sampler, ranking_loss, config.training.l2, sparse)
+    return DirectStep(backbone, sampler, ranking_loss, config.training.l2, sparse, division)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from hnlmrec.alignment import Adapter, Extra, TextAlignment
-from hnlmrec.backbones import Backbone, build_backbone
+from hnlmrec.backbones import Backbone
 from hnlmrec.baselines import Baseline, build_baseline
 from hnlmrec.config import ModelConfig, SemanticConfig
 from hnlmrec.data.interactions import Interactions
@@ -26,11 +26,13 @@ from hnlmrec.negatives import (
     build_sampler,
     lookup,
 )
+from hnlmrec.negatives.parts import chain, is_by_row, sample_part
 from hnlmrec.negatives.scoring import score_batch
 from hnlmrec.negatives.semantic import Semantic
 from hnlmrec.synthesis.controls import build_source
 from hnlmrec.training.artefacts import LanguageArtefacts
 from hnlmrec.training.direct import direct_step
+from hnlmrec.training.division import UNDIVIDED, Division
 
 
 class Learner(nn.Module):
@@ -48,6 +50,8 @@ class Learner(nn.Module):
         What the adapter is aligned on, when there is one; the adapter is trained too.
     baseline
         What else it takes from texts, if anything; it is trained too.
+    division
+        What of a step is this process's, of several.
     """
 
     def __init__(
@@ -57,22 +61,25 @@ class Learner(nn.Module):
         config: ModelConfig,
         alignment: TextAlignment | None = None,
         baseline: Baseline | None = None,
+        division: Division = UNDIVIDED,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.baseline = baseline
         self.adapter = alignment.adapter if alignment else None
-        chain = list(_chain(sampler))
+        each = list(chain(sampler))
         # in a tuple: what has state is registered once, below
         self._sampler = (sampler,)
-        self.sampler_state = nn.ModuleList(one for one in chain if isinstance(one, nn.Module))
-        self.semantic = next((one for one in chain if isinstance(one, Semantic)), None)
-        self.needs_layers = any(getattr(one, "needs_layers", False) for one in chain)
+        self.sampler_state = nn.ModuleList(one for one in each if isinstance(one, nn.Module))
+        self.semantic = next((one for one in each if isinstance(one, Semantic)), None)
+        self.needs_layers = any(getattr(one, "needs_layers", False) for one in each)
         self.alignment = alignment
         self.config = config
         self.ranking_loss = build_loss(config.loss, backbone.n_items)
         self.cosine = config.loss.similarity == "cosine"
-        self.direct = direct_step(config, backbone, sampler, self.ranking_loss)
+        self.division = division
+        self.direct = direct_step(config, backbone, sampler, self.ranking_loss, division)
+        division.check(self.direct is not None)
 
     @property
     def sampler(self) -> NegativeSampler:
@@ -98,6 +105,8 @@ class Learner(nn.Module):
     ) -> EmbeddingView:
         with self.backbone.reading(table):
             view = self.backbone.embeddings(generator, layers=layers)
+        if self.division.has_columns:
+            view = replace(view, summed_over=self.division.world)
         return view.normalised() if self.cosine else view
 
     def _layer0(self, generator: torch.Generator | None) -> Tensor | None:
@@ -107,18 +116,24 @@ class Learner(nn.Module):
         return self.baseline.layer0(self.backbone.table, generator)
 
     def step(self, batch: PairBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Set the gradients of all parameters to those of `loss`; return its parts."""
+        """Set the gradients of all parameters to those of the `loss` of a batch; return its parts.
+
+        Several processes take some pairs each, and sum up.
+        """
         if self.direct is not None:
             return self.direct.step(batch, generator)
         self.zero_grad(set_to_none=True)
-        loss, parts = self.loss(batch, generator)
+        loss, parts = self.loss(self.division.part(batch), generator)
         loss.backward()
-        return parts
+        return self.division.sum_gradients(self.parameters(), parts)
 
     def loss(
         self, batch: PairBatch, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a batch: the ranking loss, L2, and what sampler, backbone and text add.
+
+        Of a part of a batch, it is this process's share of that: what compares nodes or texts of a
+        batch with one another is computed for the whole batch everywhere, as all have its pairs.
 
         Returns
         -------
@@ -128,30 +143,31 @@ class Learner(nn.Module):
         table = self._layer0(generator)
         view = self._view(table, generator, self.needs_layers)
         negatives = self.sample(batch, view, generator)
-        parts = {"ranking": self.ranking_loss(*score_batch(batch, negatives, view))}
-        parts["l2"] = self.config.training.l2 * self.backbone.l2(
-            batch.users, batch.positives, negatives.items
-        )
+        every, even, weight = batch.every, self.division.even, self.division.weight(batch)
+        parts = {"ranking": weight * self.ranking_loss(*score_batch(batch, negatives, view))}
+        parts["l2"] = self._l2(batch, negatives)
         if negatives.loss is not None:
-            parts["sampler"] = negatives.loss
+            parts["sampler"] = (weight if is_by_row(self.sampler) else even) * negatives.loss
         with self.backbone.reading(table):
-            auxiliary = self.backbone.auxiliary(batch, view, generator)
+            auxiliary = self.backbone.auxiliary(every, view, generator)
         if auxiliary is not None:
-            parts["auxiliary"] = auxiliary
+            parts["auxiliary"] = even * auxiliary
         counts = {}
         if negatives.present is not None:
-            counts["missing"] = (~negatives.present[:, 0]).sum()
+            missing = (~negatives.present[:, 0]).sum()
+            of_all = batch.whole is None or negatives.texts is not None
+            counts["missing"] = even * missing if of_all else missing
             contrast = self._contrastive(batch, negatives, view)
             if contrast is not None:
                 parts["contrastive"] = contrast
         if self.alignment is not None and self.alignment.config.active:
-            parts["alignment"] = self.alignment.loss(
-                batch.users, batch.positives, view, self._extra_texts(negatives)
+            parts["alignment"] = even * self.alignment.loss(
+                every.users, every.positives, view, self._extra_texts(negatives)
             )
         if self.baseline is not None:
-            own = self.baseline.loss(batch, view)
+            own = self.baseline.loss(every, view)
             if own is not None:
-                parts["baseline"] = own
+                parts["baseline"] = even * own
         total = torch.stack(list(parts.values())).sum()
         logged = {name: value.detach() for name, value in (parts | counts).items()}
         return total, logged
@@ -160,10 +176,19 @@ class Learner(nn.Module):
         self, batch: PairBatch, view: EmbeddingView, generator: torch.Generator
     ) -> Negatives:
         """Negatives as the ranking loss sees them; see `NegativeSampler`."""
-        negatives = self.sampler.sample(batch, view, generator)
+        negatives = sample_part(self.sampler, batch, view, generator)
         if self.cosine and negatives.embeddings is not None:
             return replace(negatives, embeddings=normalize(negatives.embeddings, dim=-1))
         return negatives
+
+    def _l2(self, batch: PairBatch, negatives: Negatives) -> Tensor:
+        """L2 of the layer-0 rows of a batch."""
+        weight = self.division.weight(batch)
+        if len(negatives.items) != len(batch.users):
+            # all pairs share these, and they count once
+            batch, weight = batch.every, self.division.even
+        found = self.backbone.l2(batch.users, batch.positives, negatives.items)
+        return weight * self.config.training.l2 * found
 
     def _extra_texts(self, negatives: Negatives) -> Extra | None:
         if negatives.texts is None:
@@ -181,23 +206,21 @@ class Learner(nn.Module):
         assert isinstance(config, SemanticConfig)
         assert present is not None
         assert negatives.synthesised is not None
-        if config.contrastive_weight == 0 or not present.any():
+        if config.contrastive_weight == 0:
             return None
-        pair = present.nonzero()[:, 0]
-        return config.contrastive_weight * contrastive(
-            lookup(view.users, batch.users[pair]),
-            lookup(view.items, batch.positives[pair]),
+        some, n = batch if negatives.texts is None else batch.every, present.sum().float()
+        total = self.division.world.sum(n.clone())
+        if total == 0:
+            return None
+        if n == 0:
+            return n
+        pair, weight = present.nonzero()[:, 0], config.contrastive_weight * (n / total)
+        return weight * contrastive(
+            lookup(view.users, some.users[pair]),
+            lookup(view.items, some.positives[pair]),
             negatives.synthesised[present],
             config.contrastive_temperature,
         )
-
-
-def _chain(sampler: NegativeSampler) -> Iterator[NegativeSampler]:
-    """A sampler, the one it stands on, and so on."""
-    yield sampler
-    base = getattr(sampler, "base", None)
-    if base is not None:
-        yield from _chain(base)
 
 
 def build_learner(
@@ -206,19 +229,22 @@ def build_learner(
     seed: int,
     language: LanguageArtefacts | None,
     device: torch.device,
+    division: Division = UNDIVIDED,
 ) -> Learner:
     """Put together what ``config`` describes, with initial parameters from ``seed``.
 
     Raises
     ------
     ConfigError
-        When the model needs the language stages and they are not given.
+        When the model needs the language stages and they are not given, or cannot be divided so.
     """
     generator = torch.Generator().manual_seed(seed)
     given = (language or LanguageArtefacts()).on(device)
     given.check(config)
     item_vectors = given.item_vectors
-    backbone = build_backbone(config.backbone, interactions.train, generator, device, item_vectors)
+    backbone = division.build_backbone(
+        config.backbone, interactions, generator, device, item_vectors
+    )
     pool = Uninteracted(interactions.train, device)
     sampler = config.sampler
     setting = SamplerSetting(
@@ -239,18 +265,18 @@ def build_learner(
             device
         )
     if not config.needs_adapter:
-        return Learner(backbone, base, config, baseline=baseline)
+        return Learner(backbone, base, config, baseline=baseline, division=division)
     assert item_vectors is not None
     adapter = Adapter(item_vectors.shape[1], backbone.width, config.alignment, generator)
     alignment = TextAlignment(adapter.to(device), item_vectors, config.alignment, pool)
     if not isinstance(sampler, SemanticConfig):
-        return Learner(backbone, base, config, alignment, baseline)
+        return Learner(backbone, base, config, alignment, baseline, division)
     source = build_source(
         sampler.source, given.source, item_vectors.shape[1], interactions.train.nnz, generator
     )
     most = config.alignment.max_items
     semantic = Semantic(base, source, adapter, sampler, pool.indptr, most)
-    return Learner(backbone, semantic, config, alignment, baseline)
+    return Learner(backbone, semantic, config, alignment, baseline, division)
 
 
 def epoch_batches(

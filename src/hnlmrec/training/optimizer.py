@@ -92,13 +92,19 @@ def build_optimizer(learner: Learner) -> torch.optim.Optimizer:
     ------
     ConfigError
         If lazy Adam is asked for where a step touches all rows or needs autograd, or Adagrad
-        where steps on single triples cannot be compiled.
+        where steps on single triples cannot be compiled, or in several processes.
     """
     training = learner.config.training
     if training.optimizer == "adam":
         # one pass over the parameters instead of a dozen
         return torch.optim.Adam(learner.parameters(), lr=training.lr, fused=True)
     if training.optimizer == "adagrad":
+        if learner.division.world.size > 1:
+            raise ConfigError(
+                "adagrad takes one pair after another, which several processes cannot share out",
+                where="training.optimizer",
+                mend="set it to lazy_adam or adam, or train in one process",
+            )
         if not is_plain_mf(learner):
             raise ConfigError(
                 "adagrad needs mf with uniform negatives, bpr and nothing of texts, on a CPU",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel
@@ -15,18 +16,22 @@ from hnlmrec.config import BackboneConfig, ModelConfig, TrainingConfig
 from hnlmrec.data.interactions import Interactions
 from hnlmrec.device import pick_device
 from hnlmrec.disk import write_atomically
+from hnlmrec.distributed import ALONE, World
+from hnlmrec.errors import ArtifactError
 from hnlmrec.evaluation.evaluate import recall_at
 from hnlmrec.negatives.protocol import EmbeddingView
 from hnlmrec.training.artefacts import LanguageArtefacts
 from hnlmrec.training.checkpoint import State, read_checkpoint, write_checkpoint
 from hnlmrec.training.collapse import MEASURES, geometry_lines, hard_negative_geometry
+from hnlmrec.training.division import Division
 from hnlmrec.training.learner import Learner, build_learner, epoch_batches
 from hnlmrec.training.model import TrainedModel
 from hnlmrec.training.optimizer import build_optimizer
-from hnlmrec.training.watch import Watch, check_epoch, check_parameters
+from hnlmrec.training.watch import Watch, check_epoch, check_parameters, everywhere
 from hnlmrec.training.whole_epoch import has_whole_epochs, whole_epoch
 
 Progress = Callable[[str, int, int], None]
+Parallel = Literal["data", "columns"]
 CHECKPOINT = "checkpoint.safetensors"
 _STOPPING_K = 20
 
@@ -65,6 +70,8 @@ def train(
     language: LanguageArtefacts | None,
     folder: Path,
     progress: Progress | None = None,
+    world: World = ALONE,
+    parallel: Parallel = "data",
 ) -> TrainReport:
     """Train one model with one seed; keep the epoch that is best on validation.
 
@@ -87,20 +94,29 @@ def train(
         folder removes when the stage is whole.
     progress
         Called with a text, the epochs done and the epochs at most.
+    world, parallel
+        The processes that train it together, each by this call with the same arguments, and what
+        they divide; see `Division`. The first writes, and all end with the same report.
 
     Raises
     ------
+    ConfigError
+        When the model cannot be divided so.
+    ArtifactError
+        When the processes do not see the same folder.
     HnlmrecError
         When the loss or a parameter is not finite, or the loss grows beyond return; the last
         checkpoint, which is of finite parameters, stays in ``folder``.
     """
     device = pick_device(config.training.device, sparse=True)
-    learner = build_learner(config, interactions, seed, language, device)
+    division = _division(config, interactions, world, parallel)
+    learner = build_learner(config, interactions, seed, language, device, division)
     optimizer = build_optimizer(learner)
     facts: dict[str, Any] = {"history": [], "best_epoch": 0, "best": -1.0, "epoch": 0, "seconds": 0}
     best: State = {}
-    if resumed := read_checkpoint(folder / CHECKPOINT, learner, optimizer):
+    if resumed := read_checkpoint(folder / CHECKPOINT, learner, optimizer, division):
         best, facts = resumed
+    everywhere(world, lambda: _check_folder(folder, world.tell(facts["epoch"]), facts["epoch"]))
     limits = config.training
     epoch = facts["epoch"]
     while epoch < limits.epochs and not _stale(facts, limits):
@@ -110,25 +126,28 @@ def train(
         facts["seconds"] += time.perf_counter() - start
         check_epoch(learner, row, facts["history"][0] if facts["history"] else row)
         if epoch % limits.evaluate_every == 0 or epoch == limits.epochs:
-            check_parameters(learner, epoch)
+            everywhere(world, partial(check_parameters, learner, epoch))
             with torch.no_grad():
-                recall = recall_at(learner.view(), interactions, "valid", _STOPPING_K)
+                view = learner.view()
+            recall = recall_at(view, interactions, "valid", _STOPPING_K, world=world)
             row |= {"valid_recall": recall, **hard_negative_geometry(learner, interactions, seed)}
             if recall > facts["best"]:
                 best = {name: value.clone() for name, value in learner.state_dict().items()}
                 facts |= {"best": recall, "best_epoch": epoch}
             facts["history"].append(row)
             facts["epoch"] = epoch
-            write_checkpoint(folder / CHECKPOINT, learner, optimizer, best, facts)
+            write_checkpoint(folder / CHECKPOINT, learner, optimizer, best, facts, division)
         else:
             facts["history"].append(row)
         if progress:
             progress(f"validation Recall@{_STOPPING_K} {facts['best']:.4f}", epoch, limits.epochs)
     learner.load_state_dict(best)
     with torch.no_grad():
-        TrainedModel(learner.view().detach(), best).save(folder)
-    report = _report(facts, interactions)
-    write_atomically(folder / "report.json", report.model_dump_json(indent=1).encode())
+        view = division.gathered_view(learner.view().detach())
+    trained, report = TrainedModel(view, division.gathered(best)), _report(facts, interactions)
+    if world.is_first:
+        trained.save(folder)
+        write_atomically(folder / "report.json", report.model_dump_json(indent=1).encode())
     return report
 
 
@@ -139,15 +158,19 @@ def pretrain(
     epochs: int,
     seed: int,
     progress: Progress | None = None,
+    world: World = ALONE,
+    parallel: Parallel = "data",
 ) -> EmbeddingView:
     """Train the CF model that supervises synthesis: uniform negatives, a fixed number of epochs.
 
     Neither validation nor test is read, so nothing of them can reach the language model. What goes
-    wrong stops it as it stops `train`.
+    wrong stops it as it stops `train`. Of several processes, see there, the first is given all
+    columns.
     """
     device = pick_device(training.device, sparse=True)
     config = ModelConfig(backbone=backbone, training=training)
-    learner = build_learner(config, interactions, seed, None, device)
+    division = _division(config, interactions, world, parallel)
+    learner = build_learner(config, interactions, seed, None, device, division)
     optimizer = build_optimizer(learner)
     history: list[dict[str, float]] = []
     for epoch in range(1, epochs + 1):
@@ -155,9 +178,9 @@ def pretrain(
         check_epoch(learner, history[-1], history[0])
         if progress:
             progress("pretraining the CF model", epoch, epochs)
-    check_parameters(learner, epochs)
+    everywhere(world, partial(check_parameters, learner, epochs))
     with torch.no_grad():
-        return learner.view().detach()
+        return division.gathered_view(learner.view().detach())
 
 
 def run_epoch(
@@ -191,6 +214,7 @@ def run_epoch(
     HnlmrecError
         When the loss is not finite; it names the batch and the parameters.
     """
+    learner.division.agree(learner, optimizer)
     order = torch.Generator().manual_seed(_epoch_seed(seed, epoch))
     negatives = torch.Generator(device).manual_seed(_epoch_seed(seed, epoch) + 1)
     if has_whole_epochs(learner, optimizer):
@@ -203,10 +227,26 @@ def run_epoch(
             optimizer.step()
         n_batches = math.ceil(interactions.train.nnz / batch_size)
         row = {
-            name: total if name == "missing" else total / n_batches
+            name: round(total) if name == "missing" else total / n_batches
             for name, total in watch.totals().items()
         }
     return {"epoch": epoch, **row}
+
+
+def _division(
+    config: ModelConfig, interactions: Interactions, world: World, parallel: Parallel
+) -> Division:
+    rows = interactions.n_users + interactions.n_items
+    return Division(world, parallel, (rows, config.backbone.dim))
+
+
+def _check_folder(folder: Path, first: int, own: int) -> None:
+    if own != first:
+        raise ArtifactError(
+            f"this process finds a checkpoint of epoch {own} here, and the first one of {first}",
+            where=str(folder),
+            mend="put the run folder where all processes see the same files",
+        )
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 
+from hnlmrec.distributed import World
 from hnlmrec.errors import HnlmrecError
 
 # elsewhere than on a CPU to look at a number is to wait for all steps before it
@@ -116,6 +117,23 @@ def check_parameters(module: nn.Module, epoch: int) -> None:
             where="training",
             mend=_MEND,
         )
+
+
+def everywhere(world: World, check: Callable[[], None]) -> None:
+    """Run a check in each process; raise its HnlmrecError in all of them when one has it.
+
+    Else the others would wait for it in the next exchange.
+    """
+    error: HnlmrecError | None = None
+    try:
+        check()
+    except HnlmrecError as found:
+        error = found
+    failed = world.sum(torch.tensor([float(error is not None)]))
+    if error is not None:
+        raise error
+    if failed > 0:
+        raise HnlmrecError("another process stopped, and its message says why", where="training")
 
 
 def blame(module: nn.Module) -> str:

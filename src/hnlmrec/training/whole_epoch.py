@@ -23,8 +23,9 @@ _STEPS, _PAIRS = 256, 1 << 16
 
 
 def has_whole_epochs(learner: Learner, optimizer: torch.optim.Optimizer) -> bool:
-    """Whether `whole_epoch` can do what as many steps do."""
-    return isinstance(optimizer, LazyAdam | RowwiseAdagrad) and is_plain_mf(learner)
+    """Whether `whole_epoch` can do what as many steps do: alone, as processes meet in each step."""
+    compiled = isinstance(optimizer, LazyAdam | RowwiseAdagrad) and is_plain_mf(learner)
+    return compiled and learner.division.world.size == 1
 
 
 def whole_epoch(
