@@ -27,7 +27,7 @@ INTERACTION_SCHEMA = pl.Schema(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class RawData:
     """What a dataset's files hold, before anything is filtered.
 
