@@ -124,6 +124,10 @@ class StorePath:
         """Read it piece by piece; ``mode`` is ``"rb"``."""
         return io.BufferedReader(_Steady(self), _BUFFER)
 
+    def write(self, content: bytes) -> None:
+        """Make it an object of this content, or replace it."""
+        self._ask(lambda: self.store.pipe_file(self.path, content))
+
     def _ask(self, request: Callable[[], T]) -> T:
         try:
             return repeated(request)
@@ -153,14 +157,28 @@ def open_store(address: str) -> StorePath:
     Raises
     ------
     DataError
-        When fsspec, or the package that it needs for such an address, is absent, when the address
-        is none, or when there is nothing.
+        As `store_at`, and when there is nothing.
+    """
+    folder = store_at(address)
+    if not folder.is_dir():
+        raise DataError("there is nothing at this address", where=address, mend="change data.path")
+    return folder
+
+
+def store_at(address: str) -> StorePath:
+    """What is at an address, if anything is.
+
+    Raises
+    ------
+    DataError
+        When fsspec, or the package that it needs for such an address, is absent, or when the
+        address is none.
     """
     if "::" in address or address.startswith(_MAPS):
         raise DataError(
             "an address that leads to others is not followed",
             where=address,
-            mend="name in data.path where the files themselves are",
+            mend="name the place itself",
         )
     try:
         import fsspec
@@ -172,16 +190,13 @@ def open_store(address: str) -> StorePath:
         raise _missing(str(error), address) from None
     except Exception as error:
         raise DataError(
-            f"this is no address of data ({_first_line(error)})",
+            f"this is no address of a store ({_first_line(error)})",
             where=address,
-            mend="change data.path",
+            mend="write it as fsspec does, as in s3://bucket/prefix",
         ) from None
     # what was listed earlier in this process may have changed
     store.invalidate_cache()
-    folder = StorePath(store, path.rstrip("/"))
-    if not folder.is_dir():
-        raise DataError("there is nothing at this address", where=address, mend="change data.path")
-    return folder
+    return StorePath(store, path.rstrip("/"))
 
 
 def repeated(request: Callable[[], T]) -> T:
