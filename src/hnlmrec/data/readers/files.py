@@ -14,6 +14,9 @@ from hnlmrec.paths import stays_inside
 
 Key = Literal["interactions", "items"]
 
+# what a table may end with, and a file of texts
+TABLES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
+TEXTS = (".jsonl", ".jsonl.gz", *TABLES)
 # what Spark and others leave among the parts
 _HIDDEN = re.compile(r"(^|/)[._]")
 _SHOWN_COLUMNS, _SHOWN_CHARACTERS = 20, 40
@@ -72,33 +75,28 @@ def find_parts(
     """
     if given is None:
         file = find_optional_file(folder, None, tuple(key + ending for ending in endings), key)
-        if file is not None:
-            return [file]
-        if not (folder / key).is_dir():
-            return []
-    path = named(folder, given or key, key)
-    if path.is_file():
-        return [path]
-    parts = [
-        file
-        for name, file in sorted(below(folder, given or key).items())
-        if file.name.endswith(endings) and not _HIDDEN.search(name)
-    ]
-    if not parts:
-        raise DataError(
-            f"there is no such file, nor a part that ends with {' or '.join(endings)}",
-            where=str(path),
-            mend=f"change data.{key}",
-        )
-    first = parts[0]
+        parts = [file] if file else list(_parts(folder, key, endings).values())
+    else:
+        path = named(folder, given, key)
+        parts = [path] if path.is_file() else list(_parts(folder, given, endings).values())
+        if not parts:
+            raise DataError(
+                f"there is no such file, nor a part that ends with {' or '.join(endings)}",
+                where=str(path),
+                mend=f"change data.{key}",
+            )
     for part in parts:
-        if part.suffixes[-1:] != first.suffixes[-1:]:
+        if _format(part) != _format(first := parts[0]):
             raise DataError(
                 f"parts are of several formats, as {first.name} and {part.name}",
-                where=str(path),
-                mend=f"name those of one format in data.{key}, as in {key}/*{first.suffix}",
+                where=str(folder / (given or key)),
+                mend=f"name those of one format in data.{key}, as in {key}/*{_format(first)}",
             )
     return parts
+
+
+def _format(path: DataPath) -> str:
+    return Path(path.name.removesuffix(".gz")).suffix
 
 
 def require_parts(
@@ -128,11 +126,20 @@ def source_files(folder: DataPath, config: DataConfig) -> dict[str, DataPath]:
     key: Key
     for key in ("interactions", "items"):
         given: str | None = getattr(config, key)
-        if given is None and config.reader == "table":
-            given = None if any(name.startswith(f"{key}.") for name in files) else key
         if given is not None and _is_inside(folder, given):
             files |= below(folder, given)
+        taken = any(name.startswith(f"{key}.") for name in files)
+        if given is None and config.reader == "table" and not taken:
+            files |= _parts(folder, key, TEXTS)
     return dict(sorted(files.items()))
+
+
+def _parts(folder: DataPath, given: str, endings: tuple[str, ...]) -> dict[str, DataPath]:
+    """The files that ``given`` names and that a reader knows, in the order of their paths."""
+    found = sorted(below(folder, given).items())
+    return {
+        name: path for name, path in found if name.endswith(endings) and not _HIDDEN.search(name)
+    }
 
 
 def below(folder: DataPath, given: str) -> dict[str, DataPath]:

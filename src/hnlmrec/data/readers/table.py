@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from hnlmrec.config import DataConfig
 from hnlmrec.data.readers.columns import column_names, typed_interactions
-from hnlmrec.data.readers.files import find_parts, require_parts
+from hnlmrec.data.readers.files import TABLES, TEXTS, find_parts, require_parts
 from hnlmrec.data.readers.protocol import RawData
 from hnlmrec.data.readers.rejected import Rejected
 from hnlmrec.data.readers.tables import open_parts
 from hnlmrec.data.readers.texts import collect_items, no_items, read_records
 from hnlmrec.data.stores import DataPath
 
-_TABLES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
-_TEXTS = (".jsonl", ".jsonl.gz", *_TABLES)
 _NAMES = {
     "user": "user_id",
     "item": "item_id",
@@ -35,11 +33,11 @@ def read(config: DataConfig, folder: DataPath) -> RawData:
     """
     names = column_names(_NAMES, config)
     rejected = Rejected(strict=config.strict, folder=folder)
-    parts = find_parts(folder, config.interactions, _TABLES, "interactions")
-    require_parts(parts, folder, _TABLES, "interactions")
+    parts = find_parts(folder, config.interactions, TABLES, "interactions")
+    require_parts(parts, folder, TABLES, "interactions")
     interactions, clock = typed_interactions(open_parts(parts, rejected), names, config, rejected)
 
-    parts = find_parts(folder, config.items, _TEXTS, "items")
+    parts = find_parts(folder, config.items, TEXTS, "items")
     if parts:
         records = read_records(parts, names["item"], rejected)
         items, notes = collect_items(records, names["item"], rejected)
