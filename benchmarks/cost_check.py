@@ -30,6 +30,8 @@ def main(runs: list[Path]) -> None:
     for name in ("run", "", "predicted", "measured", "ratio"):
         shown.add_column(name, justify="left" if name in ("run", "") else "right")
     for run in runs:
+        if not (run / "finetune" / "report.json").is_file():
+            continue
         for what, predicted, measured in predictions(run):
             ratio = f"{predicted / measured:.3f}"
             shown.add_row(run.name, what, f"{predicted:,.0f}", f"{measured:,.0f}", ratio)
@@ -45,7 +47,7 @@ def predictions(run: Path) -> Iterator[tuple[str, float, float]]:
     tuned = _report(run / "finetune")
     tokens = tuned["tokens"]
     if tokens.get("lora"):
-        yield "LoRA, tokens (a bound)", finetuning(work).tokens, tokens["lora"]
+        yield "LoRA of full batches, tokens", finetuning(work).tokens, tokens["lora"]
     if "tuned states" in tokens:
         yield "tuned states, tokens", states(work).tokens, tokens["tuned states"]
     if tuned.get("pairwise_tokens"):
@@ -97,6 +99,7 @@ def work_of(run: Path) -> Work:
         steps=tuning["steps"],
         batch_users=tuning["batch_users"],
         pairs_per_user=tuning["pairs_per_user"],
+        evaluate_every=tuning["evaluate_every"],
         storage=synthesis["storage"],
     )
 

@@ -44,7 +44,7 @@ class Work:
         Whether a user's state is the mean of item states (``synthesis.user_states``).
     shared
         Whether pairwise queries read their user once (models that read from left to right).
-    steps, batch_users, pairs_per_user
+    steps, batch_users, pairs_per_user, evaluate_every
         Of fine-tuning.
     storage
         Of the negative store.
@@ -66,6 +66,7 @@ class Work:
     steps: int = 1000
     batch_users: int = 64
     pairs_per_user: int = 4
+    evaluate_every: int = 100
     storage: str = "float16"
     dim: int = 64
 
@@ -99,15 +100,19 @@ def encoding(work: Work) -> Cost:
 
 
 def finetuning(work: Work) -> Cost:
-    """LoRA; an upper bound, as batches may be less than full and items repeat in them."""
+    """LoRA, with a held-out batch before, after and every so many steps.
+
+    Batches are taken for full; items that repeat in one are read once, which makes it less.
+    """
     pairs = work.batch_users * work.pairs_per_user
     if work.mode == "pairwise":
         batch = pairs * (work.user_query + work.item_query)
     else:
         users = 0 if work.history else work.batch_users
         batch = users * work.user_query + pairs * work.item_query
-    tokens = work.steps * batch
-    return Cost(name="fine-tune", tokens=tokens, flops=LEARNING * work.parameters * tokens)
+    evaluations = 1 + -(-work.steps // work.evaluate_every)
+    flops = LEARNING * work.parameters * work.steps * batch + read(work, evaluations * batch)
+    return Cost(name="fine-tune", tokens=(work.steps + evaluations) * batch, flops=flops)
 
 
 def states(work: Work) -> Cost:

@@ -40,6 +40,7 @@ def work(model):
         steps=5,
         batch_users=2,
         pairs_per_user=3,
+        evaluate_every=2,
         dim=2,
     )
 
@@ -49,11 +50,11 @@ def test_tokens_and_flops_of_the_language_stages(model, work):
     assert model.encoding(work) == model.Cost(
         name="encode items", tokens=4 * 3, flops=2 * 1000 * 12, stored=4 * 8 * 2
     )
-    # 5 steps of 2 users (8 tokens) and 6 items (4 tokens)
-    assert model.finetuning(work).tokens == 5 * (2 * 8 + 6 * 4) == 200
-    assert model.finetuning(work).flops == 6 * 1000 * 200
-    assert model.finetuning(replace(work, history=True)).tokens == 5 * 6 * 4
-    assert model.finetuning(replace(work, mode="pairwise")).tokens == 5 * 6 * (8 + 4)
+    # 5 steps and 4 evaluations (at 0, 2, 4 and 5) of 2 users (8 tokens) and 6 items (4 tokens)
+    assert model.finetuning(work).tokens == 9 * (2 * 8 + 6 * 4)
+    assert model.finetuning(work).flops == 1000 * 40 * (6 * 5 + 2 * 4)
+    assert model.finetuning(replace(work, history=True)).tokens == 9 * 6 * 4
+    assert model.finetuning(replace(work, mode="pairwise")).tokens == 9 * 6 * (8 + 4)
     assert model.states(work).tokens == 10 * 8 + 4 * 4
     assert model.states(work).stored == 14 * 8 * 2
     assert model.states(replace(work, history=True)).tokens == 16
@@ -122,10 +123,11 @@ def test_a_run_is_compared_with_what_it_reports(model, tmp_path):
         "  mode: amortized\n"
         "  user_states: profile\n"
         "  storage: float16\n"
-        "  finetune: {collaborative: soft_tokens, steps: 5, batch_users: 2, pairs_per_user: 3}\n"
+        "  finetune: {collaborative: soft_tokens, steps: 5, batch_users: 2, pairs_per_user: 3,\n"
+        "    evaluate_every: 2}\n"
     )
     assert list(cost_check.predictions(tmp_path)) == [
-        ("LoRA, tokens (a bound)", 200, 100),
+        ("LoRA of full batches, tokens", 360, 100),
         ("tuned states, tokens", 96, 96),
         ("pairwise, tokens", 1200, 600),
         ("negatives, bytes", 1700, 1700),
