@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import subprocess
 import sys
 
@@ -70,6 +71,27 @@ def test_what_a_store_holds_is_prepared_as_the_local_files(tmp_path, local, buck
             put_parquet(bucket, rows[start : start + 200], name)
     expected = prepared(local, tmp_path / "a")
     assert prepared("memory://b/data", tmp_path / "b") == expected
+
+
+def test_reviews_are_read_twice_from_a_store_too(tmp_path, bucket):
+    reviews = [
+        {"reviewerID": f"u{n % 7}", "asin": f"i{n % 5}", "overall": 5.0, "reviewText": f"text {n}"}
+        for n in range(35)
+    ]
+    records = [{"asin": f"i{n}", "title": f"Toy {n}"} for n in range(5)]
+    folder = tmp_path / "amazon"
+    folder.mkdir()
+    for name, rows in (("Toys.json", reviews), ("meta_Toys.json", records)):
+        lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        (folder / name).write_bytes(lines)
+        bucket.pipe(f"/b/{name}", lines)
+    found = []
+    for path, out in ((str(folder), tmp_path / "a"), ("memory://b", tmp_path / "b")):
+        out.mkdir()
+        prepare(DataConfig(reader="amazon", path=path, core=1), out)
+        found.append({file.name: file.read_bytes() for file in out.iterdir()})
+    assert found[0] == found[1]
+    assert "reviews.parquet" in found[0]
 
 
 def test_a_file_address_is_a_folder(tmp_path, local):
