@@ -4,7 +4,9 @@ Run ``python benchmarks/prepare.py --folder DIR``; ``--help`` lists the options.
 format of Amazon 2018: ratings, dates and lengths of texts are drawn, so that the filters of the
 preset ``paper-toys`` have something to drop; 2 million are a file of 1.1 GB. Tables, ``--form csv``
 or ``parquet``, have ids of the same form, ratings and times, and are filtered as by default; 10
-million rows of CSV are 410 MB. Numbers are measured here and asserted nowhere.
+million rows of CSV are 410 MB. ``--form parts`` are such rows of 1 million users and 100,000
+items in Parquet files of 2.5 million rows, written one at a time: 100 million are 1.2 GB. Numbers
+are measured here and asserted nowhere.
 """
 
 from __future__ import annotations
@@ -30,11 +32,12 @@ from hnlmrec.data.prepare import prepare
 from hnlmrec.measure import Meter
 from synthetic import synthetic
 
-Form = Literal["reviews", "csv", "parquet"]
+Form = Literal["reviews", "csv", "parquet", "parts"]
 Ints = npt.NDArray[np.int32]
 FIRST, LAST = 1_325_376_000, 1_538_352_000  # 2012-01-01 to 2018-10-01 (UTC)
 DAY = 86_400
 RATINGS, SHARES = (1, 2, 3, 4, 5), (0.07, 0.05, 0.09, 0.18, 0.61)
+USERS, ITEMS, PART = 1_000_000, 100_000, 2_500_000
 WORDS, LETTERS = 5_000, "abcdefghijklmnopqrstuvwxyz"
 MEDIAN_WORDS, SPREAD = 30, 1.0  # of a review: a log-normal law
 
@@ -53,7 +56,7 @@ def main(
             source, out = Path(place, "source"), Path(place, "out")
             source.mkdir()
             out.mkdir()
-            size = _write_reviews(source, n) if form == "reviews" else _write_table(source, n, form)
+            size = _write(source, n, form)
             # a process of its own: its peak is that of the preparation
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 kept, seconds, peak = pool.apply(_prepare, (source, out, form))
@@ -69,22 +72,45 @@ def main(
     Console().print(table)
 
 
-def _write_table(folder: Path, n: int, form: Form) -> int:
-    """Write ``n`` interactions as CSV or Parquet; give the bytes."""
+def _write(folder: Path, n: int, form: Form) -> int:
+    """Write ``n`` rows; give the bytes."""
+    if form == "reviews":
+        return _write_reviews(folder, n)
+    if form == "parts":
+        return _write_parts(folder / "interactions", n)
     rng = np.random.default_rng(0)
     _, users, items = _pairs(n, rng)
-    frame = pl.DataFrame({"user": users, "item": items}).select(
-        user_id=pl.lit("A") + pl.col("user").cast(pl.String).str.zfill(13),
-        item_id=pl.lit("B") + pl.col("item").cast(pl.String).str.zfill(9),
-        rating=pl.Series(rng.choice(RATINGS, p=SHARES, size=n)).cast(pl.Float64),
-        timestamp=pl.Series(rng.integers(FIRST, LAST, size=n)),
-    )
+    frame = _rows(users, items, rng)
     path = folder / f"interactions.{form}"
     if form == "csv":
         frame.write_csv(path)
     else:
         frame.write_parquet(path)
     return path.stat().st_size
+
+
+def _write_parts(folder: Path, n: int) -> int:
+    """A few users and items have most of the rows; some pairs are repeated."""
+    folder.mkdir()
+    size = 0
+    for number, start in enumerate(range(0, n, PART)):
+        rng = np.random.default_rng([7, number])
+        m = min(PART, n - start)
+        users, items = USERS * rng.random(m) ** 1.5, ITEMS * rng.random(m) ** 2.5
+        path = folder / f"part-{number:05}.parquet"
+        _rows(users.astype(np.int32), items.astype(np.int32), rng).write_parquet(path)
+        size += path.stat().st_size
+    return size
+
+
+def _rows(users: Ints, items: Ints, rng: np.random.Generator) -> pl.DataFrame:
+    """Interactions with ids as strings, a rating and a time."""
+    return pl.DataFrame({"user": users, "item": items}).select(
+        user_id=pl.lit("A") + pl.col("user").cast(pl.String).str.zfill(13),
+        item_id=pl.lit("B") + pl.col("item").cast(pl.String).str.zfill(9),
+        rating=pl.Series(rng.choice(RATINGS, p=SHARES, size=len(users))).cast(pl.Float64),
+        timestamp=pl.Series(rng.integers(FIRST, LAST, size=len(users))),
+    )
 
 
 def _pairs(n: int, rng: np.random.Generator) -> tuple[Interactions, Ints, Ints]:

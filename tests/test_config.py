@@ -122,3 +122,11 @@ def test_merge_leaves_both_trees_as_they_are() -> None:
     assert merge(base, over) == {"a": {"b": 3, "c": 2}}
     assert base == {"a": {"b": 1, "c": 2}}
     assert over == {"a": {"b": 3}}
+
+
+@pytest.mark.parametrize("name", ["one-node-8-gpus", "ray-cluster"])
+def test_the_configurations_of_large_runs_load(name: str) -> None:
+    config = RunConfig.from_yaml(Path(__file__).parents[1] / "configs/scale" / f"{name}.yaml")
+    assert config.engine.name == ("ray" if name == "ray-cluster" else "local")
+    # a store of all pairs would not fit
+    assert {model.source for model in config.models.values()} == {None, "live"}

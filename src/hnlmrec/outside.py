@@ -7,14 +7,22 @@ from pathlib import Path
 from hnlmrec.config import DataConfig, PrivacyConfig
 from hnlmrec.data.embedded import locate as locate_data
 from hnlmrec.data.pseudonyms import fingerprint, user_secret
+from hnlmrec.data.readers.files import source_files as files_of
+from hnlmrec.data.stores import DataPath, StorePath
 from hnlmrec.stage_names import FINETUNE
 
 
-def source_files(config: DataConfig) -> list[tuple[str, int, int]]:
-    """Name, size and modification time of the files data is read from: new files, new run."""
-    folder = locate_data(config.path)
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+def source_files(config: DataConfig) -> list[tuple[str, int, int | str]]:
+    """Name, size and age of the files data is read from: new files, new run.
+
+    Of a file in a store the age is what that tells of it: a checksum, a version, or a time.
+    """
+    files = files_of(locate_data(config.path), config).items()
+    return [(name, path.stat().st_size, _age(path)) for name, path in files]
+
+
+def _age(path: DataPath) -> int | str:
+    return path.stat().mark if isinstance(path, StorePath) else path.stat().st_mtime_ns
 
 
 def user_hashes(config: PrivacyConfig) -> dict[str, str]:

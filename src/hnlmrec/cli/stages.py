@@ -86,9 +86,20 @@ def prepare(
     changes: SetOption = None,
     update: UpdateOption = False,
     strict: StrictOption = False,
+    target: Annotated[
+        str | None,
+        typer.Option("--export", help="Then write it there as Parquet: a folder or an address."),
+    ] = None,
 ) -> None:
     """Read, filter and split the data; report what was dropped and why."""
-    pipeline_of(config, folder, changes, update, strict=strict).run(["prepare"])
+    pipeline = pipeline_of(config, folder, changes, update, strict=strict)
+    pipeline.run(["prepare"])
+    if target is None or not pipeline.world.is_first:
+        return
+    from hnlmrec.data.export import export
+
+    n_parts = export(pipeline.context.interactions, pipeline.context.item_texts, target)
+    pipeline.reporter.line(f"exported: {n_parts:,} parts of interactions in {target}")
 
 
 @app.command(rich_help_panel="Stages")

@@ -5,13 +5,16 @@ from __future__ import annotations
 from datetime import date
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from hnlmrec.config.section import Section
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 # torch takes numbers of 64 bits with their sign, numpy none below 0
 Seed = Annotated[int, Field(ge=0, lt=1 << 63)]
+
+# stores whose addresses may hold who asks
+_OF_SERVERS = ("http", "https", "ftp", "s3", "gs")
 
 
 class SplitConfig(Section):
@@ -60,13 +63,17 @@ class DataConfig(Section):
     )
     path: str = Field(
         "embedded:ml-100k",
-        description="the folder that holds the files, or embedded:ml-100k (from the recbole wheel)",
+        description="the folder that holds the files, or its address in a store that fsspec knows, "
+        "as s3://bucket/prefix (credentials come from the environment), or embedded:ml-100k (from "
+        "the recbole wheel)",
     )
     interactions: str | None = Field(
-        None, description="file of interactions in path; by default the reader finds it"
+        None,
+        description="file of interactions in path; by default the reader finds it (table: also a "
+        "folder of parts, or a pattern such as part-*.parquet)",
     )
     items: str | None = Field(
-        None, description="file of item texts in path; by default the reader finds it"
+        None, description="file of item texts in path, or parts of it, likewise"
     )
     columns: dict[str, str] = Field(
         default_factory=dict,
@@ -87,3 +94,19 @@ class DataConfig(Section):
         description="users, items, interactions and source: numbers to print beside those that are "
         "found, of a paper for instance; decides nothing",
     )
+
+    @field_validator("path")
+    @classmethod
+    def _no_secret_in_the_address(cls, path: str) -> str:
+        scheme, separator, rest = path.partition("://")
+        if not separator:
+            return path
+        # abfs://container@account is no password, and what follows @ in hf:// is a revision
+        login = rest.split("/")[0].rpartition("@")[0]
+        if ":" in login or "?" in rest or (login and scheme in _OF_SERVERS):
+            raise ValueError(
+                "an address with a password, key or question mark would be saved with the run; "
+                "credentials are taken from the environment, or from where the store's own tools "
+                "keep them"
+            )
+        return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
+from hnlmrec.data.stores import DataPath, open_store
 from hnlmrec.errors import DataError
 
 _PREFIX = "embedded:"
@@ -12,22 +13,24 @@ _PREFIX = "embedded:"
 _EMBEDDED = {"ml-100k": ("recbole", "dataset_example/ml-100k", "pip install --no-deps recbole")}
 
 
-def locate(path: str) -> Path:
+def locate(path: str) -> DataPath:
     """Find the folder that ``data.path`` means.
 
     Parameters
     ----------
     path
-        A folder, or ``embedded:ml-100k``: MovieLens-100k from the recbole wheel, of which nothing
-        is imported.
+        A folder, an address such as ``s3://bucket/prefix``, or ``embedded:ml-100k``: MovieLens-100k
+        from the recbole wheel, of which nothing is imported.
 
     Raises
     ------
     DataError
-        When there is no such folder, dataset or package.
+        When there is no such folder, address, dataset or package.
     """
     if path.startswith(_PREFIX):
         return _locate_embedded(path)
+    if "://" in path:
+        return open_store(path)
     folder = Path(path).expanduser()
     if not folder.is_dir():
         raise DataError("there is no such folder", where=path, mend="change data.path")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 
@@ -16,6 +16,7 @@ from hnlmrec.data.readers import Clock, RawData
 from hnlmrec.errors import DataError
 
 _DAY = 86_400
+_BLOCK = 1 << 22
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,15 +32,16 @@ class Step:
     items: int
 
     @classmethod
-    def between(cls, name: str, before: pl.DataFrame, after: pl.DataFrame) -> Step:
-        """Compare the interactions before and after a step."""
-        users, items = (after[column].n_unique() for column in ("user_id", "item_id"))
+    def of(cls, name: str, left: pl.DataFrame, before: Step | None = None) -> Step:
+        """Count what a step ``left`` of what there was ``before`` it."""
+        interactions = left.height
+        users, items = (left[column].n_unique() for column in ("user_id", "item_id"))
         return cls(
             name=name,
-            dropped_interactions=before.height - after.height,
-            dropped_users=before["user_id"].n_unique() - users,
-            dropped_items=before["item_id"].n_unique() - items,
-            interactions=after.height,
+            dropped_interactions=before.interactions - interactions if before else 0,
+            dropped_users=before.users - users if before else 0,
+            dropped_items=before.items - items if before else 0,
+            interactions=interactions,
             users=users,
             items=items,
         )
@@ -50,11 +52,13 @@ def filter_interactions(
 ) -> tuple[pl.DataFrame, list[Step], list[str]]:
     """Apply the filters of the configuration, in the order of this module's first line.
 
+    The interactions of ``raw`` are used up: of 100 million there is no room for two copies.
+
     Returns
     -------
     interactions
-        The rows kept, in file order; every pair of user and item once. ``row`` numbers them from 0
-        as they were in ``raw``.
+        The rows kept, in file order, without ratings; every pair of user and item once. Where
+        ``raw`` has reviews, ``row`` numbers the rows from 0 as they were there.
     steps
         ``read`` and one record a filter.
     notes
@@ -65,10 +69,12 @@ def filter_interactions(
     DataError
         When nothing is left, or a date window meets data without times.
     """
-    frame = raw.interactions.with_row_index("row")
+    frame, raw.interactions = raw.interactions, raw.interactions.clear()
     if frame.is_empty():
         raise DataError("the file holds no interaction", where=config.path)
-    steps, notes = [Step.between("read", frame, frame)], []
+    if raw.reviews is not None:
+        frame = frame.with_row_index("row")
+    steps, notes = [Step.of("read", frame)], []
     if config.min_rating is not None and frame["rating"].count() == 0:
         notes.append("the data have no ratings, so data.min_rating was not applied")
     for name, keep in _filters(frame, raw.clock, config):
@@ -80,8 +86,8 @@ def filter_interactions(
                 mend=f"lower data.core (now {config.core}) or data.min_rating (now "
                 f"{config.min_rating}), or widen data.since and data.until (UTC)",
             )
-        steps.append(Step.between(name, frame, kept))
         frame = kept
+        steps.append(Step.of(name, frame, steps[-1]))
     return frame, steps, notes
 
 
@@ -93,7 +99,7 @@ def _filters(
     filters: list[tuple[str, Callable[[pl.DataFrame], pl.DataFrame]]] = []
     if least is not None and frame["rating"].count():
         rated = pl.col("rating") >= least
-        filters.append((f"rating >= {least:g}", lambda rows: rows.filter(rated)))
+        filters.append((f"rating >= {least:g}", lambda rows: rows.filter(rated).drop("rating")))
     if since or until:
         if clock != "seconds":
             raise DataError(
@@ -119,20 +125,40 @@ def _midnight(day: date) -> int:
 
 def drop_repeats(frame: pl.DataFrame) -> pl.DataFrame:
     """Keep the earliest row of each pair of user and item; ties go by the order of rows."""
-    users, items = (index_ids(frame[column])[1] for column in ("user_id", "item_id"))
-    pairs = pl.Series(users.astype(np.int64) << 32 | items)
-    repeated = pairs.is_duplicated()
+    repeated = _repeated(frame)
     # only those are sorted: of millions of rows few repeat a pair
     first = (
-        frame.select("timestamp", pair=pairs)
+        frame.select("user_id", "item_id", "timestamp")
         .with_row_index("order")
         .filter(repeated)
         .sort("timestamp", "order", nulls_last=True)
-        .unique("pair", keep="first", maintain_order=True)
+        .unique(["user_id", "item_id"], keep="first", maintain_order=True)
     )
-    keep = (~repeated).to_numpy(writable=True)
+    keep = ~repeated
     keep[first["order"].to_numpy()] = True
     return frame.filter(keep)
+
+
+def _repeated(frame: pl.DataFrame) -> npt.NDArray[np.bool_]:
+    """Whether another row has the same pair."""
+    users, items = (index_ids(frame[column])[1] for column in ("user_id", "item_id"))
+    pairs = users.astype(np.int64)
+    pairs <<= 32
+    pairs |= items
+    # a copy that is sorted takes a fifth of the memory of a table of hashes
+    ordered = np.sort(pairs)
+    twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    del ordered
+    repeated = np.zeros(len(pairs), dtype=np.bool_)
+    for block in blocks(len(pairs)) if len(twice) else ():
+        at = np.searchsorted(twice, pairs[block])
+        repeated[block] = twice[np.minimum(at, len(twice) - 1)] == pairs[block]
+    return repeated
+
+
+def blocks(n: int) -> Iterator[slice]:
+    """Parts of ``n`` rows, so that what is computed on the way takes no memory to speak of."""
+    return (slice(start, start + _BLOCK) for start in range(0, n, _BLOCK))
 
 
 def index_ids(ids: pl.Series) -> tuple[pl.Series, IntArray]:
@@ -174,13 +200,22 @@ def k_core(users: IntArray, items: IntArray, k: int) -> npt.NDArray[np.bool_]:
         bool ``[n_pairs]``.
     """
     keep = np.ones(len(users), dtype=np.bool_)
-    while True:
-        enough = np.bincount(users, keep)[users] >= k
-        enough &= np.bincount(items, keep)[items] >= k
-        enough &= keep
-        if (enough == keep).all():
-            return keep
-        keep = enough
+    before, now = -1, len(users)
+    while now != before:
+        for ids in (users, items):
+            _keep_frequent(ids, k, keep)
+        before, now = now, int(keep.sum())
+    return keep
+
+
+def _keep_frequent(ids: IntArray, k: int, keep: npt.NDArray[np.bool_]) -> None:
+    """Keep no pair whose user (or item) has fewer than k that are kept."""
+    counts = np.zeros(ids.max(initial=-1) + 1, dtype=np.int64)
+    for block in blocks(len(ids)):
+        counts += np.bincount(ids[block][keep[block]], minlength=len(counts))
+    enough = counts >= k
+    for block in blocks(len(ids)):
+        keep[block] &= enough[ids[block]]
 
 
 def _keep_core(frame: pl.DataFrame, k: int) -> pl.DataFrame:

@@ -129,12 +129,13 @@ def prepare(config: DataConfig, folder: Path, secret: bytes | None = None) -> Pr
         When the data cannot be read or nothing of them is left.
     """
     raw = READERS[config.reader](config, locate(config.path))
-    odd_notes = _notes_on_oddities(raw)
-    frame, steps, filter_notes = filter_interactions(raw, config)
-    frame = frame.with_columns(split=split(frame, raw.clock, config.split))
-    kept = frame.filter(pl.col("split") != DROPPED)
-    if kept.height < frame.height:
-        steps.append(Step.between("users with training interactions", frame, kept))
+    odd_notes, unused_texts = _notes_on_oddities(raw), _count_unused(raw)
+    kept, steps, filter_notes = filter_interactions(raw, config)
+    codes = split(kept, raw.clock, config.split)
+    kept = kept.drop("timestamp").with_columns(split=codes)
+    if (codes == DROPPED).any():
+        kept = kept.filter(pl.col("split") != DROPPED)
+        steps.append(Step.of("users with training interactions", kept, steps[-1]))
 
     user_ids, users = index_ids(kept["user_id"])
     if secret is not None:
@@ -145,8 +146,8 @@ def prepare(config: DataConfig, folder: Path, secret: bytes | None = None) -> Pr
     if config.split.train_share < 1:
         # after the catalogue is known, so that every share ranks the same items
         codes = thinned(kept["split"].to_numpy(), users, config.split)
-        full, kept = kept, kept.filter(pl.Series(codes != DROPPED))
-        steps.append(Step.between(f"{config.split.train_share:.0%} of training", full, kept))
+        kept = kept.filter(pl.Series(codes != DROPPED))
+        steps.append(Step.of(f"{config.split.train_share:.0%} of training", kept, steps[-1]))
     interactions = Interactions.from_pairs(
         user_ids, item_ids, *(kept[name].to_numpy() for name in ("user", "item", "split"))
     )
@@ -164,7 +165,7 @@ def prepare(config: DataConfig, folder: Path, secret: bytes | None = None) -> Pr
         reviews=reviews.height,
         notes=[*raw.notes, *odd_notes, *filter_notes, *_notes_on(interactions, counts)],
         rejected=raw.rejected.counts,
-        unused_texts=_count_unused(raw),
+        unused_texts=unused_texts,
     )
     interactions.save(folder)
     texts.save(folder)

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import polars as pl
 
 from hnlmrec.config import SplitConfig
-from hnlmrec.data.filtering import index_ids
+from hnlmrec.data.filtering import blocks, index_ids
 from hnlmrec.data.interactions import IntArray
 from hnlmrec.data.readers import Clock
 from hnlmrec.errors import DataError
@@ -147,12 +147,14 @@ def _held_out(counts: Counts, config: SplitConfig) -> tuple[Counts, Counts]:
     return sizes[0], sizes[1]
 
 
-def _rank_within(users: IntArray, keys: npt.NDArray[np.float64] | Times) -> Counts:
+def _rank_within(users: IntArray, keys: npt.NDArray[np.float64] | Times) -> IntArray:
     """Rank each row among its user's rows by ascending key; ties go by the order of rows."""
     order = np.lexsort((keys, users))
     starts = np.cumsum(np.bincount(users)) - np.bincount(users)
-    rank = np.empty(len(users), dtype=np.int64)
-    rank[order] = np.arange(len(users)) - starts[users[order]]
+    rank = np.empty(len(users), dtype=np.int32)
+    for block in blocks(len(users)):
+        rows = order[block]
+        rank[rows] = np.arange(block.start, block.start + len(rows)) - starts[users[rows]]
     return rank
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hnlmrec.config import DataConfig
@@ -15,6 +14,7 @@ from hnlmrec.data.readers.protocol import RawData
 from hnlmrec.data.readers.rejected import Place, Rejected
 from hnlmrec.data.readers.reviews import number, read_reviews, review_texts
 from hnlmrec.data.readers.texts import Record, collect_items
+from hnlmrec.data.stores import DataPath
 
 _ENDINGS = (".json", ".json.gz", ".jsonl", ".jsonl.gz")
 
@@ -41,7 +41,7 @@ class _Edition:
     item: Callable[[Record], Record]
 
 
-def read(config: DataConfig, folder: Path) -> RawData:
+def read(config: DataConfig, folder: DataPath) -> RawData:
     """Read reviews and the metadata of the reviewed items, each plain or gzip.
 
     Files are found as ``Electronics.jsonl.gz`` (2023), ``Toys_and_Games_5.json.gz`` (2018) or
@@ -78,7 +78,7 @@ def read(config: DataConfig, folder: Path) -> RawData:
     )
 
 
-def _edition_of(path: Path) -> _Edition:
+def _edition_of(path: DataPath) -> _Edition:
     first = next((record for _, record in read_json_lines(path, Rejected())), {})
     return _2023 if "parent_asin" in first else _2018
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ import polars as pl
 
 from hnlmrec.data.readers.rejected import RAW_CHARACTERS, Place, Rejected, RowError
 from hnlmrec.data.readers.streams import MAX_LINE, explained, open_stream
+from hnlmrec.data.stores import DataPath
 from hnlmrec.errors import DataError
 
 _READ = 8 << 20
@@ -47,7 +47,7 @@ class Block:
         return np.flatnonzero(np.frombuffer(self.data, dtype=np.uint8) == ord("\n"))
 
 
-def read_header(path: Path, dialect: Dialect) -> list[str]:
+def read_header(path: DataPath, dialect: Dialect) -> list[str]:
     """The names of the columns, which are the first row that is not blank."""
     header = next(blocks(path, dialect, Rejected(strict=True))).data
     if header.count(dialect.separator.encode()) >= _MAX_COLUMNS:
@@ -70,7 +70,7 @@ def read_rows(rows: bytes, dialect: Dialect, names: list[str] | None = None) -> 
     )
 
 
-def blocks(path: Path, dialect: Dialect, rejected: Rejected) -> Iterator[Block]:
+def blocks(path: DataPath, dialect: Dialect, rejected: Rejected) -> Iterator[Block]:
     """Yield the header of a file as a block of its own, then its rows in blocks.
 
     A line of more than `MAX_LINE` bytes is left out, and so is the first line of a row that does

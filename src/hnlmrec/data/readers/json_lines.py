@@ -6,11 +6,11 @@ import ast
 import io
 import json
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 from hnlmrec.data.readers.rejected import RAW_CHARACTERS, Place, Rejected, RowError
 from hnlmrec.data.readers.streams import MAX_LINE, open_stream
+from hnlmrec.data.stores import DataPath
 
 # characters of a Python literal: its syntax tree takes a hundred times as many bytes
 _MAX_LITERAL = 1 << 20
@@ -18,7 +18,7 @@ _MEND = "correct or remove this line"
 
 
 def read_json_lines(
-    path: Path, rejected: Rejected, *, loose: bool = False
+    path: DataPath, rejected: Rejected, *, loose: bool = False
 ) -> Iterator[tuple[Place, dict[str, Any]]]:
     """Yield place and object of each line of a plain or gzip file; blank lines are skipped.
 
@@ -43,7 +43,7 @@ def read_json_lines(
     rejected.check(path)
 
 
-def pick_json_lines(path: Path, numbers: Iterable[int]) -> Iterator[dict[str, Any]]:
+def pick_json_lines(path: DataPath, numbers: Iterable[int]) -> Iterator[dict[str, Any]]:
     """Yield the objects of some lines of a file, without parsing the others.
 
     Parameters
@@ -70,7 +70,7 @@ def literal(text: str) -> object:
     return value
 
 
-def _lines(path: Path) -> Iterator[tuple[Place, str, bool]]:
+def _lines(path: DataPath) -> Iterator[tuple[Place, str, bool]]:
     """Place and text of each line that is not blank, and whether that is all of it."""
     with open_stream(path) as stream:
         # reads \n, \r\n and \r as ends of lines; a byte that is no UTF-8 becomes a lone surrogate

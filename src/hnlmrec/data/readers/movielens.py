@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import polars as pl
 
 from hnlmrec.config import DataConfig
@@ -13,11 +11,12 @@ from hnlmrec.data.readers.protocol import RawData
 from hnlmrec.data.readers.rejected import Rejected
 from hnlmrec.data.readers.tables import open_table
 from hnlmrec.data.readers.texts import collect_items, table_records
+from hnlmrec.data.stores import DataPath
 
 _NAMES = {"user": "userId", "item": "movieId", "rating": "rating", "timestamp": "timestamp"}
 
 
-def read(config: DataConfig, folder: Path) -> RawData:
+def read(config: DataConfig, folder: DataPath) -> RawData:
     """Read ``ratings.csv`` and ``movies.csv``; genres ``A|B`` become the categories ``A, B``."""
     names = column_names(_NAMES, config)
     path = find_file(folder, config.interactions, ("ratings.csv", "ratings.csv.gz"), "interactions")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal, Protocol
 
 import polars as pl
 
 from hnlmrec.config import DataConfig
 from hnlmrec.data.readers.rejected import Rejected
+from hnlmrec.data.stores import DataPath
 
 Clock = Literal["seconds", "position", "none"]
 # texts of reviews, plain, of rows of the interactions: distinct and ascending
@@ -27,7 +27,7 @@ INTERACTION_SCHEMA = pl.Schema(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class RawData:
     """What a dataset's files hold, before anything is filtered.
 
@@ -69,6 +69,6 @@ class Reader(Protocol):
         cannot be used, or, with ``config.strict``, when any cannot.
     """
 
-    def __call__(self, config: DataConfig, folder: Path) -> RawData:
+    def __call__(self, config: DataConfig, folder: DataPath) -> RawData:
         """Read the files in ``folder`` that ``config`` names or that are found by their names."""
         ...

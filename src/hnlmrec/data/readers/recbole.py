@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import polars as pl
 
 from hnlmrec.config import DataConfig
@@ -13,6 +11,7 @@ from hnlmrec.data.readers.protocol import RawData
 from hnlmrec.data.readers.rejected import Rejected
 from hnlmrec.data.readers.tables import Table, open_table
 from hnlmrec.data.readers.texts import collect_items, no_items, table_records
+from hnlmrec.data.stores import DataPath
 
 _NAMES = {"user": "user_id", "item": "item_id", "rating": "rating", "timestamp": "timestamp"}
 
@@ -21,7 +20,7 @@ _TITLES = ("title", "movie_title", "item_title", "name")
 _GENRES = ("genre", "class")
 
 
-def read(config: DataConfig, folder: Path) -> RawData:
+def read(config: DataConfig, folder: DataPath) -> RawData:
     """Read the only ``*.inter`` and, when there is one, the only ``*.item`` of a folder.
 
     Fields are separated by tabs and nothing is quoted; a header names a field and its type, as in
@@ -48,7 +47,7 @@ def read(config: DataConfig, folder: Path) -> RawData:
     )
 
 
-def _open_atomic(path: Path, rejected: Rejected) -> Table:
+def _open_atomic(path: DataPath, rejected: Rejected) -> Table:
     def without_type(name: str) -> str:
         return name.partition(":")[0]
 

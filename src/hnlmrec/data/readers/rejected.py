@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hnlmrec.data.stores import DataPath, name_below
 from hnlmrec.disk import write_atomically
 from hnlmrec.errors import DataError
 
@@ -22,7 +23,7 @@ _RAW = "raw"
 class Place(NamedTuple):
     """Where a row stands; lines and rows are counted from 1, the header of a table is line 1."""
 
-    path: Path
+    path: DataPath
     number: int
     unit: str = "line"
 
@@ -66,21 +67,24 @@ class Rejected:
     ----------
     strict
         Raise the first of them instead.
+    folder
+        Files are called by their path from there; None: by their name.
     """
 
-    def __init__(self, *, strict: bool = False) -> None:
+    def __init__(self, *, strict: bool = False, folder: DataPath | None = None) -> None:
         self._strict = strict
-        self._seen: Counter[Path] = Counter()
-        self._counts: dict[Path, Counter[str]] = defaultdict(Counter)
-        self._first: dict[tuple[Path, str], RowError] = {}
+        self._folder = folder
+        self._seen: Counter[DataPath] = Counter()
+        self._counts: dict[DataPath, Counter[str]] = defaultdict(Counter)
+        self._first: dict[tuple[DataPath, str], RowError] = {}
         self._sample: list[dict[str, Any]] = []
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
         """Number of rows by file name and reason, the most frequent reason first."""
-        return {path.name: dict(c.most_common()) for path, c in self._counts.items() if c}
+        return {self._name(path): dict(c.most_common()) for path, c in self._counts.items() if c}
 
-    def saw(self, path: Path, n_rows: int = 1) -> None:
+    def saw(self, path: DataPath, n_rows: int = 1) -> None:
         """Count rows of a file, good or bad."""
         self._seen[path] += n_rows
 
@@ -89,7 +93,11 @@ class Rejected:
         self.add_all(bad.place.path, bad.reason, 1, lambda _: (bad, raw))
 
     def add_all(
-        self, path: Path, reason: str, n: int, describe: Callable[[int], tuple[RowError, object]]
+        self,
+        path: DataPath,
+        reason: str,
+        n: int,
+        describe: Callable[[int], tuple[RowError, object]],
     ) -> None:
         """Leave out ``n`` rows of a file for one reason; only those of the sample are described."""
         if n == 0:
@@ -101,7 +109,7 @@ class Rejected:
                 raise bad
             self._first.setdefault((path, reason), bad)
             row = {
-                "file": path.name,
+                "file": self._name(path),
                 bad.place.unit: bad.place.number,
                 "column": bad.column,
                 "reason": reason,
@@ -110,7 +118,7 @@ class Rejected:
             self._sample.append({key: value for key, value in row.items() if value is not None})
         counts[reason] += n
 
-    def check(self, path: Path) -> None:
+    def check(self, path: DataPath) -> None:
         """Stop when too many of a file's rows were left out.
 
         Raises
@@ -129,6 +137,9 @@ class Rejected:
             where=str(path),
             mend=first.mend or "correct the file, or change data.reader or data.columns",
         )
+
+    def _name(self, path: DataPath) -> str:
+        return path.name if self._folder is None else name_below(self._folder, path)
 
     def write(self, folder: Path, *, quote: bool = True) -> None:
         """Write the sample as ``rejected.jsonl``, when there is any; ``quote`` what rows hold."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -17,6 +16,7 @@ from hnlmrec.data.readers.json_lines import pick_json_lines, read_json_lines
 from hnlmrec.data.readers.protocol import INTERACTION_SCHEMA, Clock, ReviewTexts
 from hnlmrec.data.readers.rejected import Place, Rejected, RowError
 from hnlmrec.data.readers.texts import encodable, plain_text, record_id
+from hnlmrec.data.stores import DataPath
 
 # of a record, a key and a place (for errors): seconds since 1970 (UTC), or None where it is absent
 Seconds = Callable[[Mapping[str, Any], str, Place], int | None]
@@ -26,7 +26,7 @@ _SHOWN = 60  # characters of a value in an error
 
 
 def read_reviews(
-    path: Path, names: Mapping[str, str], seconds: Seconds, rejected: Rejected
+    path: DataPath, names: Mapping[str, str], seconds: Seconds, rejected: Rejected
 ) -> tuple[pl.DataFrame, Clock, pl.Series]:
     """Make interactions of the reviews in a plain or gzip file.
 
@@ -73,7 +73,7 @@ def read_reviews(
     return frame.drop("line"), clock, frame["line"]
 
 
-def review_texts(path: Path, keys: tuple[str, ...], lines: pl.Series) -> ReviewTexts:
+def review_texts(path: DataPath, keys: tuple[str, ...], lines: pl.Series) -> ReviewTexts:
     """Read, when asked, what stands under some keys of the file that `read_reviews` read."""
 
     def texts(rows: pl.Series) -> pl.Series:

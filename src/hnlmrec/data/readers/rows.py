@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
-from pathlib import Path
 
 import polars as pl
 
 from hnlmrec.data.readers.blocks import UNMATCHED, Block, Dialect
 from hnlmrec.data.readers.rejected import RAW_CHARACTERS, Place, Rejected, RowError
+from hnlmrec.data.stores import DataPath
 
 _MEND = "correct or remove this line"
 
 
 def row_by_row(
-    block: Block, path: Path, names: list[str], dialect: Dialect, rejected: Rejected
+    block: Block, path: DataPath, names: list[str], dialect: Dialect, rejected: Rejected
 ) -> tuple[pl.DataFrame, list[int]]:
     """Read the rows of a block one by one, as polars reads them when all of them are right.
 

@@ -7,11 +7,11 @@ import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import polars as pl
 
+from hnlmrec.data.stores import DataPath
 from hnlmrec.errors import DataError
 
 # bytes of a line, or of a row of a table; a longer one is left out
@@ -24,7 +24,7 @@ _BUFFER = 1 << 20
 
 
 @contextmanager
-def open_stream(path: Path) -> Iterator[io.BufferedReader[Any]]:
+def open_stream(path: DataPath) -> Iterator[io.BufferedReader[Any]]:
     """Open a file as bytes of UTF-8 text without a byte order mark.
 
     What is named ``.gz`` or begins like gzip is decompressed while it is read.
@@ -53,7 +53,7 @@ def open_stream(path: Path) -> Iterator[io.BufferedReader[Any]]:
 class _Inflated(io.RawIOBase):
     """What a gzip file holds, as long as it is no bomb."""
 
-    def __init__(self, file: BinaryIO, path: Path) -> None:
+    def __init__(self, file: BinaryIO, path: DataPath) -> None:
         self._file, self._path = file, path
         self._gzip = gzip.GzipFile(fileobj=file)
         self._size = 0
@@ -75,7 +75,7 @@ class _Inflated(io.RawIOBase):
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
+def explained(path: DataPath) -> Iterator[None]:
     """Turn what a damaged file raises into a DataError."""
     try:
         yield

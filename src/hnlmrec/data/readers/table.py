@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from hnlmrec.config import DataConfig
 from hnlmrec.data.readers.columns import column_names, typed_interactions
-from hnlmrec.data.readers.files import find_file, find_optional_file
+from hnlmrec.data.readers.files import TABLES, TEXTS, find_parts, require_parts
 from hnlmrec.data.readers.protocol import RawData
 from hnlmrec.data.readers.rejected import Rejected
-from hnlmrec.data.readers.tables import open_table
+from hnlmrec.data.readers.tables import open_parts
 from hnlmrec.data.readers.texts import collect_items, no_items, read_records
+from hnlmrec.data.stores import DataPath
 
-_TABLES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 _NAMES = {
     "user": "user_id",
     "item": "item_id",
@@ -22,8 +20,11 @@ _NAMES = {
 }
 
 
-def read(config: DataConfig, folder: Path) -> RawData:
+def read(config: DataConfig, folder: DataPath) -> RawData:
     """Read ``interactions.*`` and, when there is one, ``items.*``.
+
+    Each may be a folder of parts, at any depth, or a pattern that parts fit: what is read is what
+    one file of them all, in the order of their names, would give.
 
     Interactions have the columns ``user_id`` and ``item_id``, and may have ``rating`` and
     ``timestamp`` (seconds) or ``position`` (order within a user). Items have ``item_id``,
@@ -31,18 +32,17 @@ def read(config: DataConfig, folder: Path) -> RawData:
     ``data.columns`` gives other names; that of ``item`` holds for both files.
     """
     names = column_names(_NAMES, config)
-    patterns = tuple(f"interactions{ending}" for ending in _TABLES)
-    path = find_file(folder, config.interactions, patterns, "interactions")
-    rejected = Rejected(strict=config.strict)
-    interactions, clock = typed_interactions(open_table(path, rejected), names, config, rejected)
+    rejected = Rejected(strict=config.strict, folder=folder)
+    parts = find_parts(folder, config.interactions, TABLES, "interactions")
+    require_parts(parts, folder, TABLES, "interactions")
+    interactions, clock = typed_interactions(open_parts(parts, rejected), names, config, rejected)
 
-    patterns = tuple(f"items{ending}" for ending in (".jsonl", ".jsonl.gz", *_TABLES))
-    items_path = find_optional_file(folder, config.items, patterns, "items")
-    if items_path is None:
-        items, notes = no_items(), ["there is no file of items, so no item has a text"]
-    else:
-        records = read_records(items_path, names["item"], rejected)
+    parts = find_parts(folder, config.items, TEXTS, "items")
+    if parts:
+        records = read_records(parts, names["item"], rejected)
         items, notes = collect_items(records, names["item"], rejected)
+    else:
+        items, notes = no_items(), ["there is no file of items, so no item has a text"]
     return RawData(
         interactions=interactions,
         items=items,

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from itertools import chain
 from typing import NamedTuple
 
 import polars as pl
 
 from hnlmrec.data.readers.blocks import Block, Dialect, blocks, read_header, read_rows
 from hnlmrec.data.readers.files import missing_column
-from hnlmrec.data.readers.parquet import parquet_columns, parquet_frames
+from hnlmrec.data.readers.parquet import parquet_frames, parquet_schema, try_parquet
 from hnlmrec.data.readers.rejected import Place, Rejected
 from hnlmrec.data.readers.rows import row_by_row
+from hnlmrec.data.stores import DataPath
 from hnlmrec.errors import DataError
 
 
@@ -37,7 +38,7 @@ class Piece:
     """
 
     frame: pl.DataFrame
-    path: Path
+    path: DataPath
     number: int
     block: Block | None = None
     numbers: Sequence[int] | None = None
@@ -66,32 +67,37 @@ class Piece:
 
 
 class Table(NamedTuple):
-    """A file whose header was read.
+    """A file whose header was read, or several whose rows follow each other.
 
     Parameters
     ----------
     path
-        The file.
-    columns
-        The names of its columns.
+        The file, or the first.
+    types
+        The columns, each with the type that a Parquet file gives it; of text files strings.
     pieces
         Yields its rows; of a Parquet file only some columns, when they are named. What the caller
-        leaves out of them belongs to the `Rejected` that `open_table` got: at the end of the file
+        leaves out of them belongs to the `Rejected` that `open_table` got: at the end of a file
         the share of what was left out is checked.
     """
 
-    path: Path
-    columns: list[str]
+    path: DataPath
+    types: Mapping[str, pl.DataType]
     pieces: Callable[[list[str] | None], Iterator[Piece]]
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns."""
+        return list(self.types)
 
     def require(self, name: str) -> None:
         """Raise a DataError when there is no such column."""
-        if name not in self.columns:
+        if name not in self.types:
             raise missing_column(name, self.columns, str(self.path))
 
 
 def open_table(
-    path: Path,
+    path: DataPath,
     rejected: Rejected,
     *,
     separator: str | None = None,
@@ -104,18 +110,59 @@ def open_table(
     the columns of a text file other names.
     """
     if path.suffix == ".parquet":
-        names = parquet_columns(path)
-        return Table(path, names, lambda wanted: _parquet_pieces(path, wanted, rejected))
+        return open_parts([path], rejected)
     dialect = Dialect(separator or ("\t" if ".tsv" in path.suffixes else ","), quote)
     names = [rename(name) for name in read_header(path, dialect)]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"two columns are called {twice!r}", where=str(path), mend="rename one")
-    return Table(path, names, lambda _: _text_pieces(path, names, dialect, rejected))
+    types = dict.fromkeys(names, pl.String())
+    return Table(path, types, lambda _: _text_pieces(path, names, dialect, rejected))
+
+
+def open_parts(paths: Sequence[DataPath], rejected: Rejected) -> Table:
+    """Read the headers of files of one format, and give them as one table, in this order.
+
+    Raises
+    ------
+    DataError
+        When two have other columns or types.
+    """
+    first = paths[0]
+    if first.suffix == ".parquet":
+        types = parquet_schema(first)
+        for path in paths[1:]:
+            _check_alike(first, types, path, parquet_schema(path))
+        return Table(first, types, lambda wanted: _parquet_pieces(paths, wanted, rejected))
+    tables = [open_table(path, rejected) for path in paths]
+    for table in tables[1:]:
+        _check_alike(first, tables[0].types, table.path, table.types)
+    return Table(
+        first,
+        tables[0].types,
+        lambda wanted: chain.from_iterable(table.pieces(wanted) for table in tables),
+    )
+
+
+def _check_alike(
+    first: DataPath,
+    types: Mapping[str, pl.DataType],
+    other: DataPath,
+    others: Mapping[str, pl.DataType],
+) -> None:
+    differing = [name for name in {**types, **others} if types.get(name) != others.get(name)]
+    if differing:
+        name = differing[0]
+        there, here = (f"{found[name]}" if name in found else "none" for found in (types, others))
+        raise DataError(
+            f"the column {name!r} is {here} here and {there} in {first}",
+            where=str(other),
+            mend="write all parts with the same columns and types",
+        )
 
 
 def _text_pieces(
-    path: Path, names: list[str], dialect: Dialect, rejected: Rejected
+    path: DataPath, names: list[str], dialect: Dialect, rejected: Rejected
 ) -> Iterator[Piece]:
     parts = blocks(path, dialect, rejected)
     next(parts)  # the header
@@ -129,8 +176,12 @@ def _text_pieces(
     rejected.check(path)
 
 
-def _parquet_pieces(path: Path, names: list[str] | None, rejected: Rejected) -> Iterator[Piece]:
-    for number, frame in parquet_frames(path, names):
-        rejected.saw(path, frame.height)
-        yield Piece(frame, path, number)
-    rejected.check(path)
+def _parquet_pieces(
+    paths: Sequence[DataPath], names: list[str] | None, rejected: Rejected
+) -> Iterator[Piece]:
+    try_parquet(paths, names)
+    for path in paths:
+        for number, frame in parquet_frames(path, names):
+            rejected.saw(path, frame.height)
+            yield Piece(frame, path, number)
+        rejected.check(path)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import polars as pl
@@ -13,7 +13,8 @@ from hnlmrec.data.interactions import TEXT_FIELDS
 from hnlmrec.data.readers.files import MAP_COLUMN, shown_columns
 from hnlmrec.data.readers.json_lines import read_json_lines
 from hnlmrec.data.readers.rejected import Place, Rejected, RowError
-from hnlmrec.data.readers.tables import Table, open_table
+from hnlmrec.data.readers.tables import Table, open_parts
+from hnlmrec.data.stores import DataPath
 
 Record = Mapping[str, Any]
 Records = Iterable[tuple[Place, Record]]
@@ -111,11 +112,11 @@ def plain_text(column: str) -> pl.Expr:
     )
 
 
-def read_records(path: Path, id_name: str, rejected: Rejected) -> Records:
-    """Yield the records of a JSON-lines, CSV, TSV or Parquet file, with their places."""
-    if ".jsonl" in path.suffixes or ".json" in path.suffixes:
-        return read_json_lines(path, rejected)
-    return table_records(open_table(path, rejected), id_name)
+def read_records(paths: Sequence[DataPath], id_name: str, rejected: Rejected) -> Records:
+    """Yield the records of JSON-lines, CSV, TSV or Parquet files, with their places."""
+    if ".jsonl" in paths[0].suffixes or ".json" in paths[0].suffixes:
+        return chain.from_iterable(read_json_lines(path, rejected) for path in paths)
+    return table_records(open_parts(paths, rejected), id_name)
 
 
 def table_records(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from hnlmrec.config import DataConfig
@@ -16,6 +15,7 @@ from hnlmrec.data.readers.protocol import RawData
 from hnlmrec.data.readers.rejected import Place, Rejected, RowError
 from hnlmrec.data.readers.reviews import read_reviews, review_texts
 from hnlmrec.data.readers.texts import Record, collect_items
+from hnlmrec.data.stores import DataPath
 
 _NAMES = {"user": "user_id", "item": "business_id", "rating": "stars", "timestamp": "date"}
 _STARTS = ("yelp_academic_dataset_", "")
@@ -25,7 +25,7 @@ _NEXT_WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _SHOWN = 60  # characters of a value in an error
 
 
-def read(config: DataConfig, folder: Path) -> RawData:
+def read(config: DataConfig, folder: DataPath) -> RawData:
     """Read ``yelp_academic_dataset_review.json`` and the reviewed of ``..._business.json``.
 
     Each is plain or gzip, and may be called ``review.json`` and ``business.json``. Dates are taken
