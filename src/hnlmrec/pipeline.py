@@ -171,6 +171,7 @@ def plan(config: RunConfig) -> dict[str, Stage]:
                 "seed": config.seed,
             },
             finetune_stage,
+            together=True,
         ),
         Stage(
             SYNTHESIZE,

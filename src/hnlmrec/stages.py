@@ -170,19 +170,28 @@ def finetune_stage(context: Context, folder: Path) -> list[str]:
     from hnlmrec.synthesis.distill import Lesson
     from hnlmrec.synthesis.finetune import finetune
     from hnlmrec.synthesis.served import finetune_served
+    from hnlmrec.synthesis.sharding import load_sharded
 
-    config, inputs, lesson = context.config, context.synthesis_inputs(), None
-    progress = context.reporter.progress
-    if served := config.language.served_model:
+    config, world, progress = context.config, context.world, context.reporter.progress
+    served = config.language.served_model
+    if served is not None and not world.is_first:
+        return []
+    inputs, lesson = context.synthesis_inputs(), None
+    if served is not None:
         return finetune_served(
             config.synthesis, inputs, served, folder, config.seed, progress
         ).lines()
-    if config.synthesis.distill.teacher is not None:
+    # the head alone learns from it, and the first process alone trains the head
+    if config.synthesis.distill.teacher is not None and world.is_first:
         lesson = Lesson.of_teacher(
             config.synthesis, inputs, context.teacher_model(), folder, config.seed, progress
         )
+    if config.synthesis.finetune.shard and world.size > 1:
+        language = load_sharded(config.language, world)
+    else:
+        language = context.language_model()
     return finetune(
-        config.synthesis, inputs, context.language_model(), folder, config.seed, progress, lesson
+        config.synthesis, inputs, language, folder, config.seed, progress, lesson, world
     ).lines()
 
 
