@@ -17,7 +17,7 @@ from hnlmrec.pipeline import plan
 from hnlmrec.synthesis.finetune import SynthesisInputs, finetune, task_of
 from hnlmrec.synthesis.model import FILE, HardNegativeModel
 from hnlmrec.synthesis.pieces import PieceEncoder
-from hnlmrec.synthesis.replay import DropoutOfBatch
+from hnlmrec.synthesis.replay import Draws, DropoutOfBatch
 from hnlmrec.synthesis.states import unit_vectors
 from hnlmrec.synthesis.task import Task
 from synthesis_cases import load_language, synthesis_config
@@ -200,7 +200,8 @@ def test_attention_in_some_rows_is_that_of_the_batch(given: dict[str, object]) -
         )
 
     whole = attend(torch.arange(5))
+    draws = Draws(5, slice(1, 5))
     for rows in (torch.tensor([1]), torch.tensor([3, 4])):
-        with DropoutOfBatch(rows, 5):
+        with DropoutOfBatch(draws, rows):
             found = attend(rows)
         torch.testing.assert_close(found, whole[rows])

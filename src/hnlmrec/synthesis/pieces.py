@@ -20,7 +20,7 @@ from torch import Tensor
 from hnlmrec.distributed import World
 from hnlmrec.language.batching import token_batches
 from hnlmrec.synthesis.query import QueryEncoder, Segments, Tokens
-from hnlmrec.synthesis.replay import DropoutOfBatch, RandomState
+from hnlmrec.synthesis.replay import Draws, DropoutOfBatch, RandomState
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +29,7 @@ class _Begun:
 
     parts: tuple[Segments, ...]
     random: RandomState
+    draws: Draws
     states: Tensor
     kept: Tensor | None
 
@@ -60,24 +61,31 @@ class PieceEncoder:
         Where gradients are enabled they reach these states, and `push` takes them further.
         """
         wanted = torch.is_grad_enabled()
-        random = RandomState(self._encoder.language.device)
-        pieces = list(self._pieces(len(parts[0])))
-        kept, found = None, []
+        size, device = len(parts[0]), self._encoder.language.device
+        random, draws = RandomState(device), Draws(size, self._own(size))
+        after, kept = random, None
+        found: list[Tensor] = []
+        pieces = list(self._pieces(size))
         for rows, n in pieces:
             random.restore()
             with torch.set_grad_enabled(wanted and len(pieces) == 1):
-                piece = self._encode(parts, rows)
+                piece = self._encode(parts, rows, draws)
+            if not found:
+                # the first has drawn what the whole batch draws
+                after = RandomState(device)
             kept = piece if piece.requires_grad else None
             found.append(piece.detach()[:n])
+        after.restore()
         self._encoder.tokens_read += sum(int(self._encoder.count(part).sum()) for part in parts)
         states = self._world.rows(torch.cat(found))
         if wanted:
             states.requires_grad_()
-            self._begun.append(_Begun(parts, random, states, kept))
+            self._begun.append(_Begun(parts, random, draws, states, kept))
         return states
 
     def push(self) -> None:
         """Take the gradients in the states since the last time on to the encoder's parameters."""
+        now = RandomState(self._encoder.language.device)
         for batch in self._begun:
             gradient = batch.states.grad
             assert gradient is not None
@@ -87,9 +95,10 @@ class PieceEncoder:
                 piece = batch.kept
                 if piece is None:
                     batch.random.restore()
-                    piece = self._encode(batch.parts, rows)
+                    piece = self._encode(batch.parts, rows, batch.draws)
                 piece.backward(own)
         self._begun.clear()
+        now.restore()
 
     @torch.no_grad()
     def encode(self, *parts: Segments) -> Tensor:
@@ -103,27 +112,33 @@ class PieceEncoder:
         encoder.train(was_training)
         return states
 
+    def _own(self, size: int) -> slice:
+        """The rows of a batch that are this process's; where there are none, one of another's."""
+        share = self._world.share(size)
+        start = min(share.start, size - 1)
+        return slice(start, max(share.stop, start + 1))
+
     def _pieces(self, size: int) -> Iterator[tuple[Tokens, int]]:
         """Rows of each piece of this process, and how many of them count.
 
         All processes have equally many pieces, since the weights of one may be with the others. One
-        that has no rows left encodes the first of the batch, which does not count.
+        that has no rows left encodes its first, which does not count.
         """
         share = self._world.share(size)
         most = -(-size // self._world.size)
         each = min(self._micro_batch or most, most)
         for start in range(0, most, each):
             rows = np.arange(share.start + start, min(share.start + start + each, share.stop))
-            yield (rows, len(rows)) if len(rows) else (np.zeros(1, dtype=np.int64), 0)
+            yield (rows, len(rows)) if len(rows) else (np.array([self._own(size).start]), 0)
 
-    def _encode(self, parts: tuple[Segments, ...], rows: Tokens) -> Tensor:
+    def _encode(self, parts: tuple[Segments, ...], rows: Tokens, draws: Draws) -> Tensor:
         encoder = self._encoder
         some = tuple(part.take(rows) for part in parts)
         read = encoder.tokens_read
         if encoder.training:
             length = int(np.sum([encoder.count(part) for part in parts], axis=0).max())
             device = encoder.language.device
-            with DropoutOfBatch(torch.from_numpy(rows).to(device), len(parts[0])):
+            with DropoutOfBatch(draws, torch.from_numpy(rows).to(device)):
                 states: Tensor = encoder(*some, length=length)
         else:
             states = encoder(*some)

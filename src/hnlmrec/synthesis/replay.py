@@ -35,26 +35,54 @@ class RandomState:
         set_device_states(self._devices, self._states, device_type=self._kind)
 
 
-class DropoutOfBatch(TorchFunctionMode):
-    """While it is entered, dropout in some rows of a batch is what it would be in the whole batch.
+class Draws:
+    """What dropout keeps in this process's rows of a batch, call by call: a bit a number.
 
-    Each draw is made for the whole batch, of which the rows keep theirs. So pieces that begin with
-    the same `RandomState` and have all the same padding are dropped out as the batch is, and leave
-    the generators as it does. A draw that is not by rows is left as it is: then pieces have other
-    noise than the batch, as good as that, and still the same in each pass. So it is with attention
-    on CUDA, where the whole batch draws within a fused kernel.
+    Each call is drawn once, for the whole batch, so that rows keep what they keep there, and the
+    generators end as the batch leaves them.
 
     Parameters
     ----------
-    rows
-        Which rows of the batch are encoded, int64 ``[n]``.
     size
         How many rows the batch has.
+    own
+        Which of them are encoded here.
     """
 
-    def __init__(self, rows: Tensor, size: int) -> None:
+    def __init__(self, size: int, own: slice) -> None:
+        self._size, self._own = size, own
+        self._bits: list[Tensor] = []
+
+    def kept(self, call: int, like: Tensor, p: float, rows: Tensor) -> Tensor:
+        """1 where the call of that number keeps, else 0: as ``like``, which has these rows.
+
+        Pieces of a batch make the same calls, on rows of the same shape.
+        """
+        if call == len(self._bits):
+            drawn = F.dropout(like.new_ones((self._size, *like.shape[1:])), p)
+            self._bits.append(_pack(drawn[self._own] != 0))
+        bits = self._bits[call][rows - self._own.start]
+        return _unpack(bits, like.shape).to(like.dtype)
+
+
+class DropoutOfBatch(TorchFunctionMode):
+    """While it is entered, dropout in some rows of a batch is what it would be in the whole batch.
+
+    All pieces must have the whole batch's padding. A draw that is not by rows is left as it is:
+    then pieces have other noise than the batch, as good as that. So it is with attention on CUDA,
+    where the whole batch draws within a fused kernel.
+
+    Parameters
+    ----------
+    draws
+        Of the batch, for all of its pieces.
+    rows
+        Which rows of the batch are encoded, int64 ``[n]``.
+    """
+
+    def __init__(self, draws: Draws, rows: Tensor) -> None:
         super().__init__()
-        self._rows, self._size = rows, size
+        self._draws, self._rows, self._calls = draws, rows, 0
 
     def __torch_function__(
         self,
@@ -76,8 +104,9 @@ class DropoutOfBatch(TorchFunctionMode):
     ) -> Tensor:
         if not training or p == 0 or len(input) != len(self._rows):
             return F.dropout(input, p, training, inplace)
-        noise = F.dropout(input.new_ones((self._size, *input.shape[1:])), p)
-        return input * noise[self._rows]
+        kept = self._draws.kept(self._calls, input.detach(), p, self._rows)
+        self._calls += 1
+        return input * (kept / (1 - p))
 
     def _attention(
         self,
@@ -102,3 +131,22 @@ class DropoutOfBatch(TorchFunctionMode):
         elif attn_mask is not None:
             scores = scores + attn_mask
         return self._dropout(scores.softmax(dim=-1), dropout_p) @ value
+
+
+def _pack(kept: Tensor) -> Tensor:
+    """The rows of a bool tensor, eight numbers a byte."""
+    flat = kept.flatten(1).to(torch.uint8)
+    flat = F.pad(flat, (0, -flat.shape[1] % 8)).unflatten(1, (-1, 8))
+    bits: Tensor = (flat << _places(kept)).sum(dim=2, dtype=torch.uint8)
+    return bits
+
+
+def _unpack(bits: Tensor, shape: torch.Size) -> Tensor:
+    """Zeros and ones of a shape from what `_pack` made of as many rows."""
+    flat = (bits.unsqueeze(2) >> _places(bits)) & 1
+    whole: Tensor = flat.flatten(1)[:, : shape[1:].numel()].unflatten(1, shape[1:])
+    return whole
+
+
+def _places(like: Tensor) -> Tensor:
+    return torch.arange(8, dtype=torch.uint8, device=like.device)
