@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from hnlmrec.config import LanguageConfig, SynthesisConfig
 from hnlmrec.language.local import LocalLanguageModel
+from hnlmrec.negatives import EmbeddingView
 from hnlmrec.synthesis.encode import encode
+from hnlmrec.synthesis.finetune import SynthesisInputs
 from hnlmrec.synthesis.states import Encoded
+from synthetic import GENRES, N_ITEMS, N_USERS, interactions
 
 DIM = 8
+TEXTS = (
+    [f"Likes {GENRES[n % 2]}." for n in range(N_USERS)],
+    [f"Film {n}: {GENRES[n % 2]}" for n in range(N_ITEMS)],
+)
 
 
 def language_config(model: Path | str, **changes: object) -> LanguageConfig:
@@ -32,6 +41,15 @@ def encode_texts(
         (folder / kind).mkdir(parents=True, exist_ok=True)
         encode(kind, texts, language, synthesis_config().finetune, folder / kind)
     return Encoded.open(folder / "item", folder / "user")
+
+
+def small_inputs(encoded: Encoded) -> SynthesisInputs:
+    """The small dataset with embeddings that know its two tastes; ``encoded`` is of `TEXTS`."""
+    generator = torch.Generator().manual_seed(5)
+    taste = torch.randn(2, DIM, generator=generator)
+    users = taste[torch.arange(N_USERS) % 2] + 0.3 * torch.randn(N_USERS, DIM, generator=generator)
+    items = taste[torch.arange(N_ITEMS) % 2] + 0.3 * torch.randn(N_ITEMS, DIM, generator=generator)
+    return SynthesisInputs(interactions(), *TEXTS, EmbeddingView(users, items), encoded)
 
 
 def synthesis_config(mode: str = "amortized", **finetune: object) -> SynthesisConfig:

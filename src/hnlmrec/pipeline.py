@@ -173,6 +173,7 @@ def plan(config: RunConfig) -> dict[str, Stage]:
                 "seed": config.seed,
             },
             finetune_stage,
+            together=True,
         ),
         Stage(
             SYNTHESIZE,
@@ -348,7 +349,18 @@ class Pipeline:
         """Run `finetune` up to where the language model is tuned, and leave it unfinished.
 
         What is then to be computed of its states, shards can compute.
+
+        Raises
+        ------
+        ConfigError
+            When Ray is the engine, whose workers compute the states.
         """
+        if self.config.engine.name == "ray":
+            raise ConfigError(
+                "workers of Ray tune and compute the states in one go",
+                where="--tune-only",
+                mend="leave out --tune-only, or --engine ray",
+            )
         self.context.tune_only = True
         try:
             with suppress(TunedError):

@@ -28,10 +28,8 @@ from hnlmrec.stage_names import (
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-    from torch import Tensor
 
     from hnlmrec.language.writer import Writer
-    from hnlmrec.synthesis.model import HardNegativeModel
 
     Indices = npt.NDArray[np.int64]
 
@@ -201,32 +199,40 @@ def finetune_stage(context: Context, folder: Path) -> list[str]:
     from hnlmrec.synthesis.distill import Lesson
     from hnlmrec.synthesis.finetune import finetune
     from hnlmrec.synthesis.served import finetune_served
+    from hnlmrec.synthesis.sharding import load_sharded
 
-    config, inputs, lesson = context.config, context.synthesis_inputs(), None
-    progress = context.reporter.progress
-    if served := config.language.served_model:
+    config, world, progress = context.config, context.world, context.reporter.progress
+    served = config.language.served_model
+    if served is not None and not world.is_first:
+        return []
+    inputs, lesson = context.synthesis_inputs(), None
+    if served is not None:
         return finetune_served(
             config.synthesis, inputs, served, folder, config.seed, progress
         ).lines()
-    if config.synthesis.distill.teacher is not None:
+    # the head alone learns from it, and the first process alone trains the head
+    if config.synthesis.distill.teacher is not None and world.is_first:
         lesson = Lesson.of_teacher(
             config.synthesis, inputs, context.teacher_model(), folder, config.seed, progress
         )
 
-    def when_tuned(model: HardNegativeModel) -> None:
+    def when_tuned() -> None:
         if context.tune_only:
             raise TunedError
-        learned = {name: value.detach().cpu() for name, value in model.trainable().items()}
-        _fill_ahead(context, FINETUNE, folder, learned)
 
+    if config.synthesis.finetune.shard and world.size > 1:
+        language = load_sharded(config.language, world)
+    else:
+        language = context.language_model()
     return finetune(
         config.synthesis,
         inputs,
-        context.language_model(),
+        language,
         folder,
         config.seed,
         progress,
         lesson,
+        world,
         when_tuned,
     ).lines()
 
@@ -258,14 +264,12 @@ def _writer(context: Context, stage: str) -> Writer:
     return writer
 
 
-def _fill_ahead(
-    context: Context, stage: str, folder: Path, learned: dict[str, Tensor] | None = None
-) -> None:
+def _fill_ahead(context: Context, stage: str, folder: Path) -> None:
     """By Ray, fill the tables of vectors that a stage is to compute."""
     if _by_ray(context, stage):
         from hnlmrec.distributed.ray_rows import fill_ahead
 
-        fill_ahead(context, stage, folder, learned)
+        fill_ahead(context, stage, folder)
 
 
 def _by_ray(context: Context, stage: str) -> bool:

@@ -190,6 +190,17 @@ class FinetuneConfig(Section):
     lr: float = Field(5e-4, gt=0, description="learning rate of LoRA and soft tokens")
     rank: int = Field(32, ge=1, description="rank of LoRA")
     dropout: float = Field(0.05, ge=0, lt=1, description="dropout of LoRA")
+    micro_batch: int | None = Field(
+        None,
+        ge=1,
+        description="queries of a LoRA batch that a device encodes with gradients at a time, which "
+        "bounds its memory and not the batch: the step is that of the whole batch; null: all",
+    )
+    shard: bool = Field(
+        False,
+        description="spread the frozen weights over the devices of several processes (FSDP2), "
+        "for models that do not fit one",
+    )
     temperature: float = Field(0.05, gt=0, description="temperature of the contrastive objective")
     objective: Literal["log_sigmoid", "infonce"] = Field(
         "log_sigmoid", description="log_sigmoid: the paper's in-batch pairwise loss; infonce"

@@ -41,8 +41,8 @@ def _strings(tree: Any) -> Iterator[str]:
         yield str(tree)
 
 
-# keys that change nothing of what a run writes: where it is, which processes compute it, whom it
-# asks and how patiently, what its data should hold, when it stops
+# keys that change nothing of what a run writes: where it is, which processes compute it and in what
+# pieces, whom it asks and how patiently, what its data should hold, when it stops
 NO_CONTENT = (
     "run",
     "engine",
@@ -50,6 +50,8 @@ NO_CONTENT = (
     "data.strict",
     "language.answers",
     "language.server",
+    "synthesis.finetune.micro_batch",
+    "synthesis.finetune.shard",
     "profile.max_fallback_share",
 )
 

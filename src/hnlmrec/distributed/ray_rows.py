@@ -17,7 +17,6 @@ from hnlmrec.context import Context
 from hnlmrec.distributed.ray_pool import on_workers
 from hnlmrec.distributed.work import fillings_of
 from hnlmrec.reporting import Reporter
-from hnlmrec.synthesis.tuned import Learned
 from hnlmrec.synthesis.vectors import VectorTable
 
 # the number of a table, and of a chunk in it
@@ -25,7 +24,7 @@ Task = tuple[int, int]
 Computed = tuple[Task, npt.NDArray[Any]]
 
 
-def fill_ahead(context: Context, stage: str, folder: Path, learned: Learned | None = None) -> None:
+def fill_ahead(context: Context, stage: str, folder: Path) -> None:
     """Let workers fill the tables of a stage; what is written already is not computed again.
 
     Workers read what the stage needs from the run folder, which they see.
@@ -38,18 +37,16 @@ def fill_ahead(context: Context, stage: str, folder: Path, learned: Learned | No
         Of `hnlmrec.distributed.work.FILLING`.
     folder
         Of the unfinished stage.
-    learned
-        Parameters of the tuned model, for `finetune`.
     """
     config, progress = context.config, context.reporter.progress
-    fillings = fillings_of(context, stage, learned)
+    fillings = fillings_of(context, stage)
     tables = [VectorTable.create(folder / one.name, one.shape) for one in fillings]
     tasks = [
         (number, chunk)
         for number, (filling, table) in enumerate(zip(fillings, tables, strict=True))
         for chunk in filling.chunks(table.missing())
     ]
-    args = (config, stage, learned)
+    args = (config, stage)
     computed = on_workers(config.engine, _compute, args, tasks)
     for done, ((number, chunk), vectors) in enumerate(computed, start=1):
         filling = fillings[number]
@@ -57,10 +54,10 @@ def fill_ahead(context: Context, stage: str, folder: Path, learned: Learned | No
         progress(filling.what, done * filling.chunk, len(tasks) * filling.chunk)
 
 
-def _compute(config: RunConfig, stage: str, learned: Learned | None) -> Callable[[Task], Computed]:
+def _compute(config: RunConfig, stage: str) -> Callable[[Task], Computed]:
     """In a worker: compute chunks, by a language model that the first of them loads."""
     context = Context(config, RunFolder(config.run), Reporter(Console(quiet=True)))
-    fillings = fillings_of(context, stage, learned)
+    fillings = fillings_of(context, stage)
 
     def compute(task: Task) -> Computed:
         number, chunk = task

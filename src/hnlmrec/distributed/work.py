@@ -29,7 +29,7 @@ from hnlmrec.synthesis.model import HardNegativeModel
 from hnlmrec.synthesis.naming import name_questions
 from hnlmrec.synthesis.states import UNTUNED
 from hnlmrec.synthesis.synthesize import negatives, pairwise_model
-from hnlmrec.synthesis.tuned import Learned, tuned_states, what_was_learned
+from hnlmrec.synthesis.tuned import tuned_states, what_was_learned
 from hnlmrec.synthesis.vectors import written_width
 
 # those whose parts are rows of vectors
@@ -64,7 +64,7 @@ def questions_of(context: Context, stage: str) -> Questions:
     return pick_questions(config.pick, config.profile, users, candidates, profiles.users, texts)
 
 
-def fillings_of(context: Context, stage: str, learned: Learned | None = None) -> list[Filling]:
+def fillings_of(context: Context, stage: str) -> list[Filling]:
     """The tables that the language model fills for a stage of `FILLING`.
 
     It is loaded when the first row is computed.
@@ -75,8 +75,6 @@ def fillings_of(context: Context, stage: str, learned: Learned | None = None) ->
         Of the run: what the stage needs is finished in it.
     stage
         Its name.
-    learned
-        Parameters of the tuned model, for `finetune`; None: those that tuning left on the disk.
 
     Raises
     ------
@@ -92,8 +90,7 @@ def fillings_of(context: Context, stage: str, learned: Learned | None = None) ->
         return [Texts.of(kind, texts, config.language, synthesis.finetune, width).filling]
     inputs = context.synthesis_inputs()
     if stage == FINETUNE:
-        if learned is None:
-            learned = what_was_learned(synthesis, context.run.work(FINETUNE))
+        learned = what_was_learned(synthesis, context.run.work(FINETUNE))
         return tuned_states(synthesis, inputs, context.language_model, learned, config.seed)
     width = inputs.encoded.items.width
 

@@ -121,16 +121,16 @@ def joined() -> Iterator[World]:
         return
     import torch
     from torch import distributed
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
 
     backend = "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         # gloo for what is on the CPU, such as objects
         backend = "cpu:gloo,cuda:nccl"
-    from torch.distributed.rendezvous import rendezvous
-
     store, rank, size = next(rendezvous("env://"))
-    store = distributed.PrefixStore(_attempt(), store)  # type: ignore[attr-defined]
+    store = PrefixStore(_attempt(), store)
     distributed.init_process_group(
         backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE
     )

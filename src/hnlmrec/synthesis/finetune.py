@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from hnlmrec.config import SynthesisConfig
 from hnlmrec.data.interactions import Interactions
 from hnlmrec.disk import write_atomically
+from hnlmrec.distributed import ALONE, World
 from hnlmrec.language.local import LocalLanguageModel
 from hnlmrec.measure import Meter
 from hnlmrec.negatives.protocol import EmbeddingView
@@ -37,6 +39,7 @@ from hnlmrec.synthesis.states import (
 from hnlmrec.synthesis.supervision import Supervision
 from hnlmrec.synthesis.targets import TargetReport, describe_targets
 from hnlmrec.synthesis.task import Phase, Progress, Task
+from hnlmrec.synthesis.together import JointEncoder
 from hnlmrec.synthesis.vectors import VectorTable
 
 CHECKPOINT = "lora.checkpoint"
@@ -93,20 +96,25 @@ def finetune(
     seed: int,
     progress: Progress | None = None,
     lesson: Lesson | None = None,
-    when_tuned: Callable[[HardNegativeModel], None] | None = None,
+    world: World = ALONE,
+    when_tuned: Callable[[], None] | None = None,
 ) -> FinetuneReport:
     """Teach the language model the hard negatives that `Supervision` names.
 
     With ``transfer_from``, take what was taught elsewhere, and encode the users and items here.
     With a ``lesson``, the amortized head learns a teacher's answers too. ``when_tuned`` is called
-    before the tuned states are computed: those that it writes into ``folder`` are not computed.
+    before the tuned states are computed.
 
     Writes ``adapter.safetensors``, in amortized mode the tuned states of users and items,
     ``log.jsonl`` and ``report.json``. Interrupted, it goes on from what is in ``folder``.
+
+    Of several processes each calls this, with a model of its own or its part of one
+    (`hnlmrec.synthesis.sharding`). All encode; the first trains the head and writes, and all give
+    its report.
     """
     report = FinetuneReport(phases={}, seconds={})
     meter = Meter()
-    centres, histories, tokens = _untuned_centres(config, inputs, language, folder, seed)
+    centres, histories, tokens = _untuned_centres(config, inputs, language, folder, seed, world)
     item_vectors = unit_vectors(inputs.encoded.items)
     report.seconds["untuned centres"] = meter.seconds()
     report.tokens["untuned centres"] = tokens
@@ -122,7 +130,7 @@ def finetune(
     report.targets = describe(task, inputs, seed)
     checkpoint = folder / CHECKPOINT
     if config.transfer_from is None:
-        report.phases["lora"] = tune_language_model(task, model, checkpoint, progress)
+        report.phases["lora"] = tune_language_model(task, model, checkpoint, progress, world)
     else:
         model.restore(config.transfer_from / FINETUNE)
         # the other data's mean states are not those of this one's
@@ -130,19 +138,17 @@ def finetune(
     report.seconds["lora"] = meter.seconds()
     report.tokens["lora"] = model.encoder.tokens_read
 
+    if config.mode == "amortized" and when_tuned is not None:
+        when_tuned()
+    joint = JointEncoder(model.encoder, world)
+    if not world.is_first:
+        joint.help()
+        return world.tell(report)
     if config.mode == "amortized":
         meter = Meter()
-        if when_tuned is not None:
-            when_tuned(model)
-        encoder, encoded = model.encoder, [model.items]
-        items = encode_all(encoder, model.items, folder / ITEM_STATES, "items", progress)
-        users = histories
-        if users is None:
-            users = encode_all(encoder, model.users, folder / USER_STATES, "users", progress)
-            encoded.append(model.users)
+        users, items, report.tokens["tuned states"] = _tuned_states(model, joint, folder, progress)
         model.centres = torch.stack([users.mean(), items.mean()])
         report.seconds["tuned states"] = meter.seconds()
-        report.tokens["tuned states"] = sum(int(encoder.count(part).sum()) for part in encoded)
         meter = Meter()
         assert model.head is not None
         fused = partial(model.fuse, users, items)
@@ -151,10 +157,11 @@ def finetune(
         else:
             report.phases["transferred head"] = measure_head(task, fused)
         report.seconds["head"] = meter.seconds()
+    joint.dismiss()
     report.pairwise_tokens = model.pairwise_tokens(*inputs.interactions.pairs("train"))
     model.save(folder)
     write_atomically(folder / "report.json", report.model_dump_json(indent=1).encode())
-    return report
+    return world.tell(report)
 
 
 def task_of(
@@ -189,10 +196,12 @@ def _untuned_centres(
     language: LocalLanguageModel,
     folder: Path,
     seed: int,
+    world: World,
 ) -> tuple[Tensor, VectorTable | None, int]:
     """The mean untuned states; where histories stand for users, write those.
 
     Before tuning, a sample of profiles tells the users' mean: no pass over all of them is needed.
+    All processes read it, and the first's mean counts.
 
     Returns
     -------
@@ -201,11 +210,30 @@ def _untuned_centres(
     """
     items = inputs.encoded.items
     if config.user_states == "history":
-        histories = write_histories(inputs.interactions.train, items, folder / USER_STATES)
+        if world.is_first:
+            write_histories(inputs.interactions.train, items, folder / USER_STATES)
+        world.wait()
+        histories = VectorTable.open(folder / USER_STATES)
         return torch.stack([histories.mean(), items.mean()]), histories, 0
     generator = torch.Generator().manual_seed(seed)
     encoder = QueryEncoder(language, config.finetune, inputs.view.users.shape[1], generator)
     some = torch.randperm(len(inputs.user_texts), generator=generator)[:_CENTRE_USERS].tolist()
     users = encoder.segments("user", [inputs.user_texts[user] for user in some], None)
     tokens = int(encoder.count(users).sum())
-    return torch.stack([encoder.encode(users).mean(dim=0), items.mean()]), None, tokens
+    centres = torch.stack([encoder.encode(users).mean(dim=0), items.mean()])
+    return world.tell(centres), None, tokens
+
+
+def _tuned_states(
+    model: HardNegativeModel, joint: JointEncoder, folder: Path, progress: Progress | None
+) -> tuple[VectorTable, VectorTable, int]:
+    """The states of all users and items by the tuned model, and the tokens that they are."""
+    count, segments = model.encoder.count, model.items
+    # the two encode alike
+    encoder = cast(QueryEncoder, joint)
+    items = encode_all(encoder, segments, folder / ITEM_STATES, "items", progress)
+    tokens = int(count(segments).sum())
+    if model.histories is not None:
+        return model.histories, items, tokens
+    users = encode_all(encoder, model.users, folder / USER_STATES, "users", progress)
+    return users, items, tokens + int(count(model.users).sum())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from hnlmrec.synthesis.query import QueryEncoder
 from hnlmrec.synthesis.vectors import VectorTable
 
 Rows = npt.NDArray[np.integer]
+Encode = Callable[..., Tensor]
 FILE = "adapter.safetensors"
 HEAD = "head/"
 
@@ -87,22 +88,24 @@ class HardNegativeModel(nn.Module):
                 torch.manual_seed(seed + 1)
                 self.head = FusionHead(self.encoder.width, dim if self.collaborative else 0)
 
-    def queries(self, users: Tensor, items: Tensor) -> Tensor:
+    def queries(self, users: Tensor, items: Tensor, encode: Encode | None = None) -> Tensor:
         """h(u, i) through the language model, float32 ``[B, width]``, with gradients.
 
-        In amortized mode each distinct user and item of the batch is encoded once.
+        In amortized mode each distinct user and item of the batch is encoded once. ``encode`` takes
+        the place of ``encoder``.
         """
+        encode = encode or self.encoder
         if self.head is None:
             return self._centred(
-                self.encoder(self.users.take(users.numpy()), self.items.take(items.numpy()))
+                encode(self.users.take(users.numpy()), self.items.take(items.numpy()))
             )
         distinct_users, user_rows = users.unique(return_inverse=True)
         distinct_items, item_rows = items.unique(return_inverse=True)
         if self.histories is not None:
             user_states = self.histories.read(distinct_users.numpy())[0]
         else:
-            user_states = self.encoder(self.users.take(distinct_users.numpy()))
-        item_states = self.encoder(self.items.take(distinct_items.numpy()))
+            user_states = encode(self.users.take(distinct_users.numpy()))
+        item_states = encode(self.items.take(distinct_items.numpy()))
         return self._fuse(user_states[user_rows], item_states[item_rows], users, items)
 
     def pairwise_states(self, users: Tensor, items: Tensor) -> Tensor:

@@ -156,17 +156,23 @@ class QueryEncoder(nn.Module):
         signal = _tokenise(digits, language.tokenizer, None)
         return Segments([np.concatenate(both) for both in zip(tokens, signal, strict=True)], None)
 
-    def forward(self, *parts: Segments) -> Tensor:
+    def forward(self, *parts: Segments, length: int = 0) -> Tensor:
         """Encode a batch of queries of one or two segments: pooled states, float32 ``[B, width]``.
 
-        Gradients reach LoRA and the soft tokens when they are enabled.
+        Gradients reach LoRA and the soft tokens when they are enabled. Queries are padded to the
+        longest, and to ``length`` at least.
         """
-        embedded, mask = self.embed(*parts)
+        embedded, mask = self.embed(*parts, length=length)
         states = self.body(inputs_embeds=embedded, attention_mask=mask.long()).last_hidden_state
         return pool(states.float(), mask, self.config.pooling)
 
-    def embed(self, *parts: Segments) -> tuple[Tensor, Tensor]:
+    def embed(self, *parts: Segments, length: int = 0) -> tuple[Tensor, Tensor]:
         """What the model's layers read of a batch of queries, padded on the right.
+
+        Parameters
+        ----------
+        length
+            Least number of tokens that queries are padded to.
 
         Returns
         -------
@@ -184,7 +190,7 @@ class QueryEncoder(nn.Module):
             rows.append(np.concatenate(pieces))
         lengths = torch.tensor([len(row) for row in rows], device=device)
         self.tokens_read += sum(map(len, rows))
-        ids = torch.full((len(rows), int(lengths.max())), 0)
+        ids = torch.full((len(rows), max(int(lengths.max()), length)), 0)
         for number, row in enumerate(rows):
             ids[number, : len(row)] = torch.from_numpy(row)
         ids = ids.to(device)
@@ -201,7 +207,8 @@ class QueryEncoder(nn.Module):
         soft = int(self.soft is not None and segments.embeddings is not None)
         return np.array([len(tokens) + soft for tokens in segments.tokens], dtype=np.int64)
 
-    @torch.inference_mode()
+    # not inference_mode: weights that FSDP gathers in it cannot be gathered for training again
+    @torch.no_grad()
     def encode(self, *parts: Segments) -> Tensor:
         """Encode any number of queries in batches of a token budget, in evaluation mode."""
         was_training = self.training
