@@ -68,9 +68,9 @@ class Draws:
 class DropoutOfBatch(TorchFunctionMode):
     """While it is entered, dropout in some rows of a batch is what it would be in the whole batch.
 
-    All pieces must have the whole batch's padding. A draw that is not by rows is left as it is:
-    then pieces have other noise than the batch, as good as that. So it is with attention on CUDA,
-    where the whole batch draws within a fused kernel.
+    All pieces must have the whole batch's padding. On CUDA attention draws within a fused kernel
+    when a batch is encoded at once, so there it has other noise in pieces, of whatever size. A draw
+    that is not by rows is left as it is.
 
     Parameters
     ----------
