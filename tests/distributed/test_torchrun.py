@@ -74,6 +74,14 @@ def _agree(one: Path, several: Path, model: str) -> None:
     assert_frame_equal(_rows(several, model), _rows(one, model), abs_tol=1e-6)
 
 
+def test_what_is_of_one_process_is_refused_to_several() -> None:
+    environment = {**os.environ, "WORLD_SIZE": "2", "RANK": "1"}
+    call = [sys.executable, "-m", "hnlmrec", "studies"]
+    done = subprocess.run(call, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "hnlmrec studies is the work of one process" in done.stderr
+
+
 def test_a_run_of_two_processes_is_that_of_one(small_data: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         _config(small_data, tmp_path / name, models=MODELS)
