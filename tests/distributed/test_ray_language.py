@@ -159,6 +159,7 @@ def test_all_that_is_asked_is_asked_once_and_gives_the_same(
     assert len(server.requests) == before + asked
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("here")
 def test_a_local_model_writes_the_same_by_workers_and_in_shards(
     small_data: Path, tiny_model: Path, tmp_path: Path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,11 +50,22 @@ def _config(data: Path, model: Path, run: Path, **changes: Any) -> RunConfig:
     return RunConfig.from_dict(merge(tree, changes))
 
 
+# all stages that train take half a minute more than these two
+@pytest.mark.parametrize(
+    "stages",
+    [
+        ["train", "evaluate"],
+        pytest.param(["pretrain", "finetune", "train"], marks=pytest.mark.slow),
+    ],
+)
 def test_workers_train_what_one_process_trains(
-    small_data: Path, tiny_model: Path, tmp_path: Path
+    stages: list[str], small_data: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     pipeline_of(_config(small_data, tiny_model, one))[0].run(["compare"])
+    shutil.copytree(one, two)
+    for stage in stages:
+        shutil.rmtree(two / stage)
     pipeline, out = pipeline_of(_config(small_data, tiny_model, two, **TWO))
     pipeline.run(["compare"])
     assert "best epoch" in out.getvalue()
@@ -75,6 +87,7 @@ def test_workers_train_what_one_process_trains(
     assert "> " not in out.getvalue()
 
 
+@pytest.mark.slow
 def test_the_error_of_a_worker_is_that_of_the_stage(small_data: Path, tmp_path: Path) -> None:
     config = _config(
         small_data, tmp_path, tmp_path / "run",
