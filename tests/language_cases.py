@@ -16,6 +16,7 @@ from synthetic import small_tree
 
 ASKING = ["profile", "name", "pick"]
 ENCODING = ["encode/items", "encode/users"]
+PAIRWISE = {"synthesis": {"mode": "pairwise"}}
 
 
 def language_config(data: Path, model: Path, run: Path, url: str, **changes: Any) -> RunConfig:

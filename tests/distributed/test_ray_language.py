@@ -26,12 +26,18 @@ from hnlmrec.errors import ModelError
 from hnlmrec.language import Answer
 from hnlmrec.language.cache import AnswerCache
 from hnlmrec.synthesis.vectors import VectorTable
-from language_cases import ASKING, ENCODING, artefacts, language_config, pipeline_of, reply
-from openai_server import FakeServer, serve
+from language_cases import (
+    ASKING,
+    PAIRWISE,
+    artefacts,
+    language_config,
+    pipeline_of,
+    reply,
+)
+from openai_server import FakeServer
 
 pytestmark = pytest.mark.filterwarnings("ignore:Precision loss occurred")
 TWO = {"engine": {"name": "ray", "workers": 2}}
-PAIRWISE = {"synthesis": {"mode": "pairwise"}}
 # of vectors of about unit size, kept in halves
 ROUNDING = 2e-3
 
@@ -47,35 +53,6 @@ def cluster() -> Iterator[None]:
         with cluster(EngineConfig(name="ray", workers=2)):
             yield
     assert not ray.is_initialized()
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeServer]:
-    pytest.importorskip("openai", reason="needs the served extra")
-    with serve(reply=reply) as fake:
-        yield fake
-
-
-@pytest.fixture(scope="module")
-def alone(small_data: Path, tiny_model: Path, server, tmp_path_factory) -> Path:
-    """A run in one process, of both ways of synthesis."""
-    run = tmp_path_factory.mktemp("alone") / "run"
-    pipeline_of(language_config(small_data, tiny_model, run, server.url))[0].run(
-        [*ASKING, *ENCODING, "finetune"]
-    )
-    pairwise = run.with_name("pairwise")
-    shutil.copytree(run, pairwise)
-    config = language_config(small_data, tiny_model, pairwise, server.url, **PAIRWISE)
-    shutil.copy(run.with_name("run.sqlite"), config.language.answers)
-    pipeline_of(config, update=True)[0].run(["synthesize"])
-    return run
-
-
-@pytest.fixture
-def run(alone: Path, tmp_path: Path) -> Path:
-    """A copy of the run in one process, from which a test deletes what Ray is to do."""
-    shutil.copytree(alone, tmp_path / "run")
-    return tmp_path / "run"
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,41 +16,18 @@ from hnlmrec.distributed.shard_run import run_shard
 from hnlmrec.distributed.shards import Shard
 from hnlmrec.errors import ArtifactError, ConfigError, ModelError
 from hnlmrec.lock import FolderLock
-from language_cases import ASKING, ENCODING, artefacts, language_config, pipeline_of, reply
-from openai_server import FakeServer, serve
+from language_cases import (
+    ASKING,
+    ENCODING,
+    PAIRWISE,
+    artefacts,
+    language_config,
+    pipeline_of,
+)
+from openai_server import FakeServer
 
 pytestmark = pytest.mark.filterwarnings("ignore:Precision loss occurred")
 THREE = [Shard(number, 3) for number in (3, 1, 2)]
-PAIRWISE = {"synthesis": {"mode": "pairwise"}}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeServer]:
-    pytest.importorskip("openai", reason="needs the served extra")
-    with serve(reply=reply) as fake:
-        yield fake
-
-
-@pytest.fixture(scope="module")
-def whole(small_data: Path, tiny_model: Path, server, tmp_path_factory) -> Path:
-    """A run in one process, of both ways of synthesis."""
-    run = tmp_path_factory.mktemp("whole") / "run"
-    pipeline_of(language_config(small_data, tiny_model, run, server.url))[0].run(
-        [*ASKING, *ENCODING, "finetune"]
-    )
-    pairwise = run.with_name("pairwise")
-    shutil.copytree(run, pairwise)
-    config = language_config(small_data, tiny_model, pairwise, server.url, **PAIRWISE)
-    shutil.copy(run.with_name("run.sqlite"), config.language.answers)
-    pipeline_of(config, update=True)[0].run(["synthesize"])
-    return run
-
-
-@pytest.fixture
-def run(whole: Path, tmp_path: Path) -> Path:
-    """A copy of the run in one process, from which a test deletes what it does itself."""
-    shutil.copytree(whole, tmp_path / "run")
-    return tmp_path / "run"
 
 
 def share_out(config, stage: str, shards=THREE) -> str:
@@ -63,7 +39,7 @@ def share_out(config, stage: str, shards=THREE) -> str:
 
 @pytest.mark.parametrize("stage", ASKING)
 def test_three_shards_of_questions_are_the_stage(
-    stage: str, whole: Path, run: Path, small_data: Path, tiny_model: Path, server: FakeServer
+    stage: str, alone: Path, run: Path, small_data: Path, tiny_model: Path, server: FakeServer
 ) -> None:
     config = language_config(small_data, tiny_model, run, server.url)
     shutil.rmtree(run / stage)
@@ -74,22 +50,22 @@ def test_three_shards_of_questions_are_the_stage(
     merge_shards(pipeline)
     pipeline.run([stage])
     assert len(server.requests) == before + asked  # nothing was left
-    usage = json.loads((whole / stage / "report.json").read_text())["usage"]
-    assert asked == usage["asked"] > len(artefacts(whole, stage))
-    assert artefacts(run, stage) == artefacts(whole, stage)
+    usage = json.loads((alone / stage / "report.json").read_text())["usage"]
+    assert asked == usage["asked"] > len(artefacts(alone, stage))
+    assert artefacts(run, stage) == artefacts(alone, stage)
     assert f"{stage}: 3 shards merged, {asked:,} new answers" in out.getvalue()
 
 
 @pytest.mark.parametrize("stage", ENCODING)
 def test_three_shards_of_vectors_are_the_stage(
-    stage: str, whole: Path, run: Path, small_data: Path, tiny_model: Path, server: FakeServer,
+    stage: str, alone: Path, run: Path, small_data: Path, tiny_model: Path, server: FakeServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     # of so few rows there are several chunks
     monkeypatch.setattr("hnlmrec.synthesis.encode.STATES_CHUNK", 4)
     config = language_config(small_data, tiny_model, run, server.url)
     for copy in (run, run.with_name("alone")):
-        shutil.copytree(whole, copy, dirs_exist_ok=True)
+        shutil.copytree(alone, copy, dirs_exist_ok=True)
         shutil.rmtree(copy / stage)
     alone = language_config(small_data, tiny_model, run.with_name("alone"), server.url)
     pipeline_of(alone)[0].run([stage])
@@ -103,7 +79,7 @@ def test_three_shards_of_vectors_are_the_stage(
 
 
 def test_three_shards_of_tuned_states_are_the_stage(
-    whole: Path, run: Path, small_data: Path, tiny_model: Path, server: FakeServer
+    alone: Path, run: Path, small_data: Path, tiny_model: Path, server: FakeServer
 ) -> None:
     config = language_config(small_data, tiny_model, run, server.url)
     shutil.rmtree(run / "finetune")
@@ -116,13 +92,13 @@ def test_three_shards_of_tuned_states_are_the_stage(
     merge_shards(pipeline)
     assert (run / "finetune.partial" / "item_states.json").exists()
     pipeline.run(["finetune"])
-    assert artefacts(run, "finetune") == artefacts(whole, "finetune")
+    assert artefacts(run, "finetune") == artefacts(alone, "finetune")
 
 
 def test_three_shards_of_pairs_are_the_stage(
-    whole: Path, tmp_path: Path, small_data: Path, tiny_model: Path, server: FakeServer
+    alone: Path, tmp_path: Path, small_data: Path, tiny_model: Path, server: FakeServer
 ) -> None:
-    pairwise = whole.with_name("pairwise")
+    pairwise = alone.with_name("pairwise")
     shutil.copytree(pairwise, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "synthesize")
     config = language_config(small_data, tiny_model, tmp_path / "run", server.url, **PAIRWISE)
@@ -215,7 +191,7 @@ def test_too_many_answers_of_no_use_stop_the_merged_stage_as_they_would_stop_the
 
 
 def test_the_commands_do_a_shard_merge_and_finish(
-    run: Path, whole: Path, small_data: Path, tiny_model: Path, server: FakeServer
+    run: Path, alone: Path, small_data: Path, tiny_model: Path, server: FakeServer
 ) -> None:
     language_config(small_data, tiny_model, run, server.url)
     shutil.rmtree(run / "encode")
@@ -230,7 +206,7 @@ def test_the_commands_do_a_shard_merge_and_finish(
     assert "encode/items: 2 shards merged, 30 rows" in hnlmrec("merge", str(run), "encode/items")
     assert "encode/items: up to date" not in hnlmrec("merge", str(run))
     assert "40 texts" in hnlmrec("encode", str(run))
-    assert artefacts(run, "encode/users") == artefacts(whole, "encode/users")
+    assert artefacts(run, "encode/users") == artefacts(alone, "encode/users")
     with pytest.raises(ConfigError, match="neither --update nor --engine"):
         hnlmrec("encode", str(run), "--shard", "1/2", "--engine", "ray")
     with pytest.raises(ConfigError, match=r"engine\.name"):
