@@ -59,8 +59,12 @@ def _config(data: Path, model: Path, run: Path, **changes: Any) -> RunConfig:
     ],
 )
 def test_workers_train_what_one_process_trains(
-    stages: list[str], small_data: Path, tiny_model: Path, tmp_path: Path
-) -> None:
+    stages: list[str], small_data: Path, tiny_model: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    # paths of a configuration begin where the command is called, in workers too
+    monkeypatch.chdir(small_data.parent)
+    small_data = Path(small_data.name)
     one, two = tmp_path / "one", tmp_path / "two"
     pipeline_of(_config(small_data, tiny_model, one))[0].run(["compare"])
     shutil.copytree(one, two)

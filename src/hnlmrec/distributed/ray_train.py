@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +60,7 @@ def write_on_ray(context: Context, folder: Path, name: str) -> list[str]:
                 "config": context.config.model_dump(mode="json"),
                 "stage": name,
                 "folder": str(folder.resolve()),
+                "here": str(Path.cwd()),
             },
             torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if on_gpus else "gloo"),
             scaling_config=ScalingConfig(
@@ -94,6 +97,8 @@ def _work(given: dict[str, Any]) -> list[str]:
     from hnlmrec.process import set_up_process
     from hnlmrec.reporting import Reporter
 
+    with suppress(OSError):
+        os.chdir(given["here"])  # where the paths of the configuration begin
     config = RunConfig.from_dict(merge(given["config"], {"engine": {"name": "local"}}))
     set_up_process(config.threads)
     place = train.get_context()
