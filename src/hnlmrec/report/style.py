@@ -155,9 +155,12 @@ def _shorten(element: ET.Element, used: set[str]) -> None:
         del element.attrib["transform"]
     for key in _COORDINATES & element.attrib.keys():
         rounded = _LONG_DECIMAL.sub(
-            lambda match: f"{float(match.group()):.2f}", element.attrib[key]
+            lambda match: f"{float(match.group()):.2f}".rstrip("0").rstrip("."),
+            element.attrib[key],
         )
         element.attrib[key] = " ".join(rounded.split())
+    if "d" in element.attrib:
+        element.attrib["d"] = re.sub(" ?([A-Za-z]) ?", r"\1", element.attrib["d"])
     if element.text and element.text.isspace():
         element.text = None
     if element.tail and element.tail.isspace():
