@@ -44,6 +44,8 @@ _FORBIDDEN_MODULES = {
     "pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "code",
     "codeop", "runpy", "multiprocessing",
 }  # fmt: skip
+# reached through another module, as in `ray.cloudpickle`; "code" is an attribute of much else
+_FORBIDDEN_ATTRIBUTES = _FORBIDDEN_MODULES - {"code", "multiprocessing"}
 _FORBIDDEN_CALLS = {
     "eval", "exec", "compile", "__import__", "execfile", "torch.load", "torch.save",
     "torch.hub.load", "torch.jit.load", "torch.package.PackageImporter", "np.save", "numpy.save",
@@ -71,6 +73,8 @@ def _dangers(tree: ast.AST) -> Iterator[str]:
         else:
             names = []
         yield from (name for name in names if name.split(".")[0] in _FORBIDDEN_MODULES)
+        if isinstance(node, ast.Attribute) and node.attr in _FORBIDDEN_ATTRIBUTES:
+            yield _dotted(node)
         if isinstance(node, ast.Call):
             name = _dotted(node.func)
             if name in _FORBIDDEN_CALLS or name.endswith((".read_pickle", ".to_pickle")):
@@ -89,6 +93,8 @@ def _dangers(tree: ast.AST) -> Iterator[str]:
         "numpy.load(path, allow_pickle=True)",
         "yaml.load(text)",
         "frame.read_pickle(path)",
+        "ray.cloudpickle.loads(data)",
+        "load = require('ray').cloudpickle.loads",
         "eval(text)",
         "AutoModel.from_pretrained(path, trust_remote_code=True)",
     ],

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+import numpy as np
+
 from hnlmrec.config.engine import EngineConfig
 from hnlmrec.distributed.ray_cluster import cluster
 from hnlmrec.errors import HnlmrecError, ModelError
@@ -62,9 +64,8 @@ def _work(
 ) -> Iterator[R]:  # fmt: skip
     data = require("ray.data", extra="ray", purpose="engine.name: ray")
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    pack, unpack = ray.cloudpickle.dumps, ray.cloudpickle.loads
     # a block each: what Ray Data hands out, and does again, is one task
-    rows = data.from_items([{"task": pack(task)} for task in tasks], override_num_blocks=len(tasks))
+    rows = data.from_items([{"task": _One(task)} for task in tasks], override_num_blocks=len(tasks))
     rows.context.enable_progress_bars = False
     with warnings.catch_warnings():
         # Ray Data's own number of restarts has no end, and no parameter of its own
@@ -72,7 +73,7 @@ def _work(
         results = rows.map_batches(
             Worker,
             batch_size=None,
-            fn_constructor_args=(str(Path.cwd()), engine.cpus_per_worker, pack((make, args))),
+            fn_constructor_args=(str(Path.cwd()), engine.cpus_per_worker, make, args),
             compute=data.ActorPoolStrategy(
                 size=min(engine.workers, len(tasks)), max_tasks_in_flight_per_actor=_WAITING
             ),
@@ -83,7 +84,7 @@ def _work(
         )
     try:
         for batch in results.iter_batches(batch_size=None, prefetch_batches=0):
-            yield from map(_result, map(unpack, batch["result"]))
+            yield from (_result(one.value) for one in batch["result"])
     except ray.exceptions.RayError as error:
         raise ModelError(
             f"Ray gave up ({type(error).__name__}): a worker was lost more than "
@@ -92,6 +93,13 @@ def _work(
             mend="see why in Ray's logs: too little memory is likely, so take fewer workers. "
             "What came back before is kept: the same command goes on from there",
         ) from None
+
+
+@dataclass(frozen=True)
+class _One:
+    """A task or a result, so that Ray Data takes it as it is and makes no columns of it."""
+
+    value: Any
 
 
 @dataclass(frozen=True)
@@ -119,26 +127,28 @@ def _result(came: R | _Failure) -> R:
 class Worker:
     """What runs in a worker's process; see `on_workers`."""
 
-    def __init__(self, folder: str, cpus: float, packed: bytes) -> None:
+    def __init__(
+        self, folder: str, cpus: float, make: Callable[..., Callable[[Any], Any]],
+        args: tuple[Any, ...],
+    ) -> None:  # fmt: skip
         with suppress(OSError):
             os.chdir(folder)  # where the paths of the configuration begin
         set_up_process(max(1, int(cpus)))
-        self._packed = packed
+        self._make, self._args = make, args
 
     @cached_property
     def _do(self) -> Callable[[Any], Any]:
         # by the first task, so that its errors are told as a task's are
-        make, args = require("ray").cloudpickle.loads(self._packed)
-        made: Callable[[Any], Any] = make(*args)
-        return made
+        return self._make(*self._args)
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Do the tasks of a batch; an error is a result, or Ray would print and repeat it."""
-        pack, unpack = require("ray").cloudpickle.dumps, require("ray").cloudpickle.loads
         results = []
-        for task in batch["task"]:
+        for one in batch["task"]:
             try:
-                results.append(pack(self._do(unpack(task))))
+                results.append(_One(self._do(one.value)))
             except Exception as error:
-                results.append(pack(_Failure.of(error)))
-        return {"result": results}
+                results.append(_One(_Failure.of(error)))
+        column = np.empty(len(results), dtype=object)
+        column[:] = results
+        return {"result": column}
