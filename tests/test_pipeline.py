@@ -19,7 +19,8 @@ from hnlmrec.cli import app
 from hnlmrec.config import RunConfig
 from hnlmrec.config.presets import preset
 from hnlmrec.errors import ArtifactError, ConfigError, DataError
-from hnlmrec.pipeline import Pipeline, plan
+from hnlmrec.pipeline import Pipeline
+from hnlmrec.plan import plan
 from hnlmrec.profiles.wording import Wording
 from hnlmrec.reporting import Reporter
 from hnlmrec.studies.examples import examples

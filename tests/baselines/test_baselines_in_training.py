@@ -23,7 +23,8 @@ from hnlmrec.data.interactions import Interactions
 from hnlmrec.errors import ConfigError
 from hnlmrec.losses import LOSSES
 from hnlmrec.negatives import SAMPLERS
-from hnlmrec.pipeline import Pipeline, model_needs
+from hnlmrec.pipeline import Pipeline
+from hnlmrec.plan import model_needs
 from hnlmrec.reporting import Reporter
 from hnlmrec.stages import pick_stage
 from hnlmrec.studies.assess import assess

@@ -17,7 +17,8 @@ from hnlmrec.config import PrivacyConfig, RunConfig
 from hnlmrec.data.interactions import Interactions
 from hnlmrec.data.pseudonyms import fingerprint, hashed, user_secret
 from hnlmrec.errors import ConfigError
-from hnlmrec.pipeline import Pipeline, plan
+from hnlmrec.pipeline import Pipeline
+from hnlmrec.plan import plan
 from hnlmrec.reporting import Reporter
 from synthetic import pairs, small_config
 

@@ -250,7 +250,7 @@ class Trials:
     """Chains of lives, and damages, on run folders of one world."""
 
     def __init__(self, world: World, seed: int, tally: Tally) -> None:
-        from hnlmrec.pipeline import plan
+        from hnlmrec.plan import plan
 
         self.world, self.tally = world, tally
         self.random = np.random.default_rng(seed)

@@ -30,7 +30,7 @@ from hnlmrec.negatives import (
     build_sampler,
 )
 from hnlmrec.negatives.meaning import history_vectors
-from hnlmrec.pipeline import model_needs
+from hnlmrec.plan import model_needs
 from hnlmrec.training import LanguageArtefacts, build_learner
 from hnlmrec.training.learner import epoch_batches
 from synthetic import interactions

@@ -11,7 +11,7 @@ import torch
 
 from hnlmrec.config import ModelConfig, RunConfig
 from hnlmrec.errors import ArtifactError
-from hnlmrec.pipeline import model_needs, plan
+from hnlmrec.plan import model_needs, plan
 from hnlmrec.synthesis.encode import encode
 from hnlmrec.synthesis.states import load_untuned, unit_vectors
 from openai_server import serve, vector_of

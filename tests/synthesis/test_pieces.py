@@ -13,7 +13,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from hnlmrec.config import NO_CONTENT, RunConfig
 from hnlmrec.distributed import ALONE
-from hnlmrec.pipeline import plan
+from hnlmrec.plan import plan
 from hnlmrec.synthesis.finetune import SynthesisInputs, finetune, task_of
 from hnlmrec.synthesis.model import FILE, HardNegativeModel
 from hnlmrec.synthesis.pieces import PieceEncoder

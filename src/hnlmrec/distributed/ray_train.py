@@ -93,7 +93,7 @@ def _work(given: dict[str, Any]) -> list[str]:
     from hnlmrec.artifacts import RunFolder
     from hnlmrec.context import Context
     from hnlmrec.distributed.world import World
-    from hnlmrec.pipeline import plan
+    from hnlmrec.plan import plan
     from hnlmrec.process import set_up_process
     from hnlmrec.reporting import Reporter
 

@@ -15,7 +15,8 @@ from hnlmrec.context import Context
 from hnlmrec.data.interactions import Interactions
 from hnlmrec.evaluation.membership import contains
 from hnlmrec.negatives import EmbeddingView
-from hnlmrec.pipeline import Pipeline, Stage, model_needs
+from hnlmrec.pipeline import Pipeline
+from hnlmrec.plan import Stage, model_needs
 from hnlmrec.stage_names import train_name
 from hnlmrec.studies.sampled import catalogue_items, epoch_negatives, restored, some_items
 from hnlmrec.training.artefacts import LanguageArtefacts

@@ -20,7 +20,8 @@ from hnlmrec.config.section import Section
 from hnlmrec.context import Context
 from hnlmrec.disk import write_atomically
 from hnlmrec.errors import ConfigError
-from hnlmrec.pipeline import Pipeline, Stage, model_needs
+from hnlmrec.pipeline import Pipeline
+from hnlmrec.plan import Stage, model_needs
 from hnlmrec.training import TrainReport, train
 from hnlmrec.training.model import FILE as MODEL_FILE
 
