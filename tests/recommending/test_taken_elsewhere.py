@@ -134,3 +134,12 @@ def test_a_model_without_synthesised_negatives_has_none_to_give(
     config = finished.pipeline.config.models["dns"]
     with pytest.raises(ConfigError, match="semantic"):
         next(hard_negatives(finished.model("dns"), config, finished.interactions, None, 0))
+
+
+def test_no_model_is_guessed_where_there_are_several(finished: FinishedRun, tmp_path: Path) -> None:
+    folder = str(finished.pipeline.folder.path)
+    call = ["recommend", folder, "--output", str(tmp_path / "all.csv")]
+    done = CliRunner().invoke(app, call)
+    assert isinstance(done.exception, ConfigError)
+    assert "uniform, dns, hnlmrec" in str(done.exception)
+    assert not (tmp_path / "all.csv").exists()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _PANEL = "Use of a trained model"
 
 TrainedOption = Annotated[
-    str | None, typer.Option("--model", help="Which model; by default the last of the config.")
+    str | None, typer.Option("--model", help="Which model of the config, where it has several.")
 ]
 TrainedSeedOption = Annotated[
     int | None, typer.Option("--seed", help="Of which seed; by default the first.")
@@ -146,8 +146,13 @@ def export(
 
 def _named(pipeline: Pipeline, model: str | None, seed: int | None) -> tuple[str, int]:
     """The model and seed that are meant."""
-    config = pipeline.config
-    return model or list(config.models)[-1], config.seeds[0] if seed is None else seed
+    models = list(pipeline.config.models)
+    if model is None and len(models) > 1:
+        # a guess could be a control
+        raise ConfigError(
+            f"the run has {len(models)} models", where="--model", mend=f"one of {', '.join(models)}"
+        )
+    return model or models[0], pipeline.config.seeds[0] if seed is None else seed
 
 
 def _trained(pipeline: Pipeline, model: str, seed: int) -> TrainedModel:
